@@ -1,0 +1,1 @@
+"""The set: what crosses the gap, byte by byte."""

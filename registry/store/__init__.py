@@ -1,0 +1,1 @@
+"""What a home keeps: blobs, the log, the catalog, the published view."""

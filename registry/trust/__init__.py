@@ -1,0 +1,1 @@
+"""Who may say that a model is what it claims to be."""
