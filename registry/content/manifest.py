@@ -94,14 +94,18 @@ def parse_manifest(data: bytes, *, what: str = "manifest") -> Manifest:
     if not isinstance(document, dict):
         raise FormatRefused(f"{what}: not a manifest", why="expected a JSON object")
     if document.get("mediaType") != MANIFEST_TYPE:
-        raise FormatRefused(f"{what}: not an Ollama manifest", why=f"expected mediaType {MANIFEST_TYPE}, found {str(document.get('mediaType'))[:80]!r}")
+        raise FormatRefused(
+            f"{what}: not an Ollama manifest", why=f"expected mediaType {MANIFEST_TYPE}, found {str(document.get('mediaType'))[:80]!r}"
+        )
     layers = document.get("layers")
     if not isinstance(layers, list) or not layers:
         raise FormatRefused(f"{what}: has no layers", why="a model without layers would be pulled as an empty one")
     manifest = Manifest(_descriptor(document.get("config"), f"{what}: config"), tuple(_descriptor(layer, f"{what}: layer") for layer in layers))
     _refuse_unknown_types(manifest, what)
     if manifest.to_bytes() != data:
-        raise FormatRefused(f"{what}: not in canonical form", why="the same manifest written canonically gives other bytes (order, spaces or other members)")
+        raise FormatRefused(
+            f"{what}: not in canonical form", why="the same manifest written canonically gives other bytes (order, spaces or other members)"
+        )
     return manifest
 
 
@@ -123,6 +127,8 @@ def _refuse_unknown_types(manifest: Manifest, what: str) -> None:
     sizes: dict[Digest, int] = {manifest.config.digest: manifest.config.size}
     for layer in manifest.layers:
         if layer.media_type not in LAYER_TYPES:
-            raise FormatRefused(f"{what}: a layer has an unknown type", why=f"found {layer.media_type!r}; Ollama would fetch it without knowing what it is")
+            raise FormatRefused(
+                f"{what}: a layer has an unknown type", why=f"found {layer.media_type!r}; Ollama would fetch it without knowing what it is"
+            )
         if sizes.setdefault(layer.digest, layer.size) != layer.size:
             raise FormatRefused(f"{what}: one digest with two sizes", why=f"{layer.digest} has {sizes[layer.digest]} and {layer.size} bytes")

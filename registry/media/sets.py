@@ -1,0 +1,110 @@
+"""A set's name, the names of its files, its header in clear, and ``site.pub``: what both sides must spell the same."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from registry.content import canonical
+from registry.errors import FormatRefused
+from registry.media.recipients import SUITE_XWING
+
+__all__ = [
+    "FOLDER",
+    "FORMAT",
+    "INDEX_NAME",
+    "MAX_HEADER_BYTES",
+    "SET_ID",
+    "Header",
+    "metadata_names",
+    "new_set_id",
+    "parse_header",
+    "part_name",
+]
+
+FORMAT = "airlock-set-v1"
+FOLDER = "airlock"
+INDEX_NAME = "index.sealed"
+MAX_HEADER_BYTES = 256 << 10
+MAX_RECIPIENTS = 64
+FEATURES: frozenset[str] = frozenset()
+"""What ``requires`` may name and this airlock understands."""
+
+SET_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
+_ULID = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_HEX64 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def new_set_id(milliseconds: int, randomness: bytes) -> str:
+    """Return a ULID: 26 characters that sort by time.
+
+    Args:
+        milliseconds: since 1970, UTC.
+        randomness: 10 random bytes.
+    """
+    number = (milliseconds << 80) | int.from_bytes(randomness, "big")
+    return "".join(_ULID[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def part_name(number: int) -> str:
+    """Return the name of part ``number`` below the set's folder, such as ``parts/00000001.sealed``."""
+    return f"parts/{number:08d}.sealed"
+
+
+def metadata_names(roots: int) -> list[str]:
+    """Return the names of the metadata files of a set with ``roots`` root versions."""
+    return [f"metadata/{version}.root.json" for version in range(1, roots + 1)] + [
+        f"metadata/{role}.json" for role in ("timestamp", "snapshot", "targets")
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """``set.json``: in clear on every medium.  ``keys`` maps a recipient's key id to the set key wrapped for it."""
+
+    set_id: str
+    keys: Mapping[str, bytes]
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes."""
+        return canonical.dump(
+            {
+                "format": FORMAT,
+                "set": self.set_id,
+                "suite": SUITE_XWING,
+                "requires": [],
+                "keys": {key_id: base64.b64encode(wrapped).decode("ascii") for key_id, wrapped in self.keys.items()},
+                "extensions": {},
+            }
+        )
+
+
+def parse_header(data: bytes, *, what: str) -> Header:
+    """Return the header that ``data`` spells.
+
+    Raises:
+        FormatRefused: another format, a feature this airlock doesn't know, or anything that :meth:`Header.to_bytes` would not write.
+    """
+    document = canonical.load(data, what=what, limit=MAX_HEADER_BYTES)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        found = document.get("format") if isinstance(document, dict) else None
+        raise FormatRefused(
+            f"{what}: needs another format", why=f"this airlock reads {FORMAT}, found {str(found)[:40]!r}", hint="update airlock first"
+        )
+    requires = document.get("requires")
+    if isinstance(requires, list) and requires:
+        names = ", ".join(str(each)[:40] for each in requires)
+        raise FormatRefused(f"{what}: needs features that this airlock doesn't have", why=names, hint="update airlock on this machine first")
+    try:
+        header = Header(str(document["set"]), {key: base64.b64decode(value, validate=True) for key, value in document["keys"].items()})
+    except (KeyError, TypeError, AttributeError, binascii.Error, ValueError):
+        raise FormatRefused(f"{what}: not a set's header", why="a member is missing or has another type") from None
+    if not SET_ID.match(header.set_id) or not 1 <= len(header.keys) <= MAX_RECIPIENTS or not all(map(_HEX64.match, header.keys)):
+        raise FormatRefused(f"{what}: not a set's header", why="its set id or its recipients are not in canonical form")
+    document["extensions"] = {} if isinstance(document.get("extensions"), dict) else None
+    if canonical.dump(document) != header.to_bytes():
+        raise FormatRefused(f"{what}: not a set's header", why="it has members that this airlock doesn't know")
+    return header
