@@ -21,7 +21,7 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # the OCI distribution specification's own
 _MAX_BLOB_BYTES = 2**53 - 1
 LAYER_TYPES = frozenset(
     "application/vnd.ollama.image." + kind
-    for kind in "model draft adapter projector template prompt system params messages license embed tensor json".split()
+    for kind in ["model", "draft", "adapter", "projector", "template", "prompt", "system", "params", "messages", "license", "embed", "tensor", "json"]
 )
 # Go escapes <, > and & in JSON, Python doesn't; no media type, digest, path or name that Ollama writes needs any of them.
 _PLAIN = re.compile(r"""[ !#-%'-;=?-\[\]-~]*\Z""")

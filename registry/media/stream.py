@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from registry.content import canonical
 from registry.errors import MediumDamaged
 
-__all__ = ["HEADER_BYTES", "SEGMENT_BYTES", "Opener", "Sealer", "associated_data", "open_bytes", "plain_size", "seal_bytes", "sealed_size"]
+__all__ = ["HEADER_BYTES", "SEGMENT_BYTES", "Opener", "Sealer", "Source", "associated_data", "open_bytes", "plain_size", "seal_bytes", "sealed_size"]
 
 SEGMENT_BYTES = 1 << 20
 """Ciphertext bytes of a full segment, its tag included."""
@@ -41,6 +41,16 @@ def sealed_size(plain: int) -> int:
     """Return how many bytes a stream of ``plain`` bytes has once sealed."""
     segments = 1 if plain <= _FIRST_PLAIN_BYTES else 1 + -(-(plain - _FIRST_PLAIN_BYTES) // _PLAIN_BYTES)
     return HEADER_BYTES + plain + segments * TAG_BYTES
+
+
+class Source(Protocol):
+    """What is read from: an unbuffered binary file, or something that reads through one."""
+
+    def readinto(self, into: memoryview, /) -> int:
+        """Fill ``into`` as far as possible; return the number of bytes, 0 at the end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes."""
 
 
 class _Segments:
@@ -102,7 +112,7 @@ class Opener(_Segments):
         MediumDamaged: cut, longer than expected, or changed in any bit.
     """
 
-    def __init__(self, source: IO[bytes], plain: int, set_key: bytes, associated: bytes, *, what: str) -> None:
+    def __init__(self, source: Source, plain: int, set_key: bytes, associated: bytes, *, what: str) -> None:
         self._source = source
         self._left = plain
         self._what = what
@@ -157,7 +167,7 @@ def seal_bytes(sink: IO[bytes], data: bytes, set_key: bytes, associated: bytes) 
         view = view[length:]
 
 
-def open_bytes(source: IO[bytes], sealed: int, set_key: bytes, associated: bytes, *, what: str, limit: int) -> bytes:
+def open_bytes(source: Source, sealed: int, set_key: bytes, associated: bytes, *, what: str, limit: int) -> bytes:
     """Return the plaintext of a small sealed stream of ``sealed`` bytes, refusing more than ``limit`` bytes of plaintext."""
     plain = plain_size(sealed, what=what)
     if plain > limit:
@@ -183,10 +193,10 @@ def _write_all(sink: IO[bytes], data: bytes | memoryview) -> None:
         view = view[sink.write(view) :]
 
 
-def _read_all(source: IO[bytes], into: memoryview, what: str) -> None:
+def _read_all(source: Source, into: memoryview, what: str) -> None:
     filled = 0
     while filled < len(into):
-        count = source.readinto(into[filled:])  # type: ignore[attr-defined]
+        count = source.readinto(into[filled:])
         if not count:
             raise _damaged(what, "it is shorter than its index says")
         filled += count

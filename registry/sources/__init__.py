@@ -1,1 +1,1 @@
-"""Where models come from, outside."""
+"""Where models come from, outside: files, and the store of a local Ollama."""

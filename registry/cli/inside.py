@@ -1,0 +1,386 @@
+"""Commands of the site registry."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from registry.cli.output import grouped, human_bytes, table
+from registry.cli.serve import serve_command
+from registry.cli.settings import AirlockCommand, AirlockGroup, Settings, pass_settings
+from registry.content.reference import parse_selector
+from registry.errors import NotFound, StoreFailed
+from registry.store.home import SITE
+from registry.store.log import Event
+from registry.store.site import PROMOTED, QUARANTINE, CatalogRelease
+from registry.trust.statement import Release, parse_statement
+from registry.workflow.check import check
+from registry.workflow.importing import SetOutcome, import_media
+from registry.workflow.lifecycle import Moved, approve, promote, rollback
+from registry.workflow.site import init_site, read_site
+from registry.workflow.site_card import FILE_NAME
+from registry.workflow.station import read_station
+from registry.workflow.trust import parse_fingerprint, trust_add
+
+__all__ = ["COMMANDS"]
+
+_directory = click.Path(path_type=Path)
+_NOTHING_MOVED = "what is served has not changed"
+
+
+@click.group("site", cls=AirlockGroup)
+def site_group() -> None:
+    """Set up the site registry."""
+
+
+@site_group.command("init")
+@pass_settings
+def site_init_command(settings: Settings) -> None:
+    r"""Create a site registry: its keys, its log, and site.pub for the publisher.
+
+    \b
+    Example:
+      airlock site init
+    """
+    settings.unchanged = "nothing was created"
+    card = init_site(settings.home, settings.new_passphrase(), datetime.now(UTC))
+    path = settings.home.root / FILE_NAME
+    text = f"""\
+site         {card.site}
+home         {settings.home.root}
+site.pub     {path}
+fingerprint  {grouped(card.fingerprint)}
+
+Carry site.pub to the publisher and read its fingerprint out on the phone: whoever
+swaps it on the way could open what is meant for this site.
+Back up {settings.home.root / "keystore.json"} and keep the passphrase somewhere else."""
+    document = {"home": str(settings.home.root), "kind": SITE, "site": card.site, "fingerprint": card.fingerprint, "site_pub": str(path)}
+    settings.output.result(document, text)
+    settings.output.next_step("airlock export --to MEDIUM --recipient site.pub   # outside")
+
+
+@click.group("trust", cls=AirlockGroup)
+def trust_group() -> None:
+    """Say which publishers this site believes."""
+
+
+@trust_group.command("add")
+@click.argument("medium", type=_directory, metavar="DIR")
+@click.option("--fingerprint", required=True, metavar="DIGITS", help="The root's SHA-256, heard by phone; letter case and grouping don't matter.")
+@click.option(
+    "--namespace", "namespaces", multiple=True, metavar="PATTERN", help="Repository patterns this publisher alone may use, such as 'clinical/*'."
+)
+@pass_settings
+def trust_add_command(settings: Settings, medium: Path, *, fingerprint: str, namespaces: tuple[str, ...]) -> None:
+    r"""Trust the publisher of the set on a medium, once its fingerprint was compared.
+
+    \b
+    Example:
+      airlock trust add /media/usb --fingerprint '7f3a 91c2 …'
+    """
+    settings.unchanged = "nobody new is trusted; nothing was imported"
+    done = trust_add(settings.home, medium, parse_fingerprint(fingerprint), namespaces, settings.passphrase, now=datetime.now(UTC))
+    document = {"publisher": done.publisher, "namespaces": list(done.namespaces), "root": done.root, "new": done.new}
+    text = f"""\
+{"trusted" if done.new else "already trusted"}
+publisher   {done.publisher}
+for names   {", ".join(done.namespaces)}"""
+    settings.output.result(document, text)
+    settings.output.next_step(f"airlock import {medium}")
+
+
+@click.command("import", cls=AirlockCommand)
+@click.argument("media", nargs=-1, required=True, type=_directory, metavar="DIR...")
+@pass_settings
+def import_command(settings: Settings, media: tuple[Path, ...]) -> None:
+    r"""Verify what is on a medium and take it into quarantine.
+
+    Nothing that is imported is served before somebody approves and promotes it.  An interrupted import continues with the same command.
+
+    \b
+    Example:
+      airlock import /media/usb
+    """
+    settings.unchanged = f"nothing was imported; {_NOTHING_MOVED}"
+    done = import_media(settings.home, media, settings.passphrase, now=datetime.now(UTC), progress=settings.progress)
+    for outcome in done.sets:
+        if outcome.litter:
+            settings.output.note(f"set {outcome.set_id}: ignored, never opened: {', '.join(outcome.litter)}")
+    problem = done.problem()
+    new = [name for outcome in done.sets for name in outcome.new]
+    if problem is not None:
+        others = [each for outcome in done.sets for each in outcome.problems() if each is not problem]
+        for other in others:
+            settings.output.warn(str(other))
+        problem.unchanged = f"imported all the same: {', '.join(new)}; {_NOTHING_MOVED}" if new else settings.unchanged
+        raise problem
+    text = "\n".join(filter(None, map(_describe_set, done.sets)))
+    settings.output.result({"sets": [_set_json(outcome) for outcome in done.sets]}, text)
+    settings.output.next_step(*(f"airlock approve {name}" for name in new))
+
+
+def _set_json(outcome: SetOutcome) -> dict[str, Any]:
+    return {
+        "set": outcome.set_id,
+        "publisher": outcome.publisher,
+        "metadata": outcome.age,
+        "new": outcome.new,
+        "present": outcome.present,
+        "ignored": list(outcome.litter),
+        "refused": [each.as_json() for each in outcome.problems()],
+    }
+
+
+def _describe_set(outcome: SetOutcome) -> str:
+    if outcome.problem is not None:
+        return f"set {outcome.set_id}: skipped, {outcome.problem.what.partition(': ')[2] or outcome.problem.what}"
+    if not outcome.new:
+        return f"set {outcome.set_id}: nothing to do, {len(outcome.present)} release(s) are here already"
+    rows = [f"quarantine  {name}" for name in outcome.new] + [f"here        {name}" for name in outcome.present]
+    return "\n".join([f"set {outcome.set_id}: verified", *rows])
+
+
+@click.command("list", cls=AirlockCommand)
+@pass_settings
+def list_command(settings: Settings) -> None:
+    r"""List every release that arrived whole, and its state.
+
+    \b
+    Example:
+      airlock list
+    """
+    with read_site(settings.home) as log:
+        releases = log.releases()
+    rows = [(str(each.reference), str(each.number), each.state, each.manifest[:19] + "…", each.publisher[:8], each.changed) for each in releases]
+    text = table(("NAME", "RELEASE", "STATE", "MANIFEST", "PUBLISHER", "SINCE"), rows) if rows else "no release is here yet"
+    settings.output.result([_release_json(each) for each in releases], text)
+    if not rows:
+        settings.output.next_step("airlock import MEDIUM")
+
+
+def _release_json(each: CatalogRelease) -> dict[str, Any]:
+    return {
+        "name": str(each.reference),
+        "release": each.number,
+        "state": each.state,
+        "manifest": each.manifest,
+        "publisher": each.publisher,
+        "tag": f"{each.reference.tag}-r{each.number}",
+        "set": each.set_id,
+        "since": each.changed,
+    }
+
+
+@click.command("show", cls=AirlockCommand)
+@click.argument("name")
+@pass_settings
+def show_command(settings: Settings, name: str) -> None:
+    r"""Show a model's releases: state, digests, sizes, origin.
+
+    \b
+    Examples:
+      airlock show library/gemma3:270m
+      airlock show library/gemma3:270m-r2
+    """
+    selector = parse_selector(name)
+    with read_site(settings.home) as log:
+        found = [each for each in log.releases_of(selector.reference) if selector.number in (None, each.number)]
+        stated = [parse_statement(log.document(each.statement), what=f"statement of {each.name}") for each in found]
+    if not found:
+        raise NotFound(f"{selector}: no such release here", hint="airlock list shows every release")
+    document = [
+        {
+            **_release_json(each),
+            "statement": each.statement,
+            "source": release.source,
+            "inspection": dict(release.inspection),
+            "size": sum(item.size for item in release.objects[1:]),
+            "objects": [{"digest": item.digest, "size": item.size, "media_type": item.media_type} for item in release.objects],
+        }
+        for each, release in zip(found, stated, strict=True)
+    ]
+    text = "\n\n".join(_describe_release(each, release) for each, release in zip(found, stated, strict=True))
+    settings.output.result({"name": str(selector.reference), "releases": document}, text)
+
+
+def _describe_release(each: CatalogRelease, release: Release) -> str:
+    served = {PROMOTED: f"{each.reference} and {each.reference.tag}-r{each.number}", QUARANTINE: "not served before somebody approves it"}
+    inspection = ", ".join(f"{key} {value}" for key, value in release.inspection.items())
+    objects = table(
+        ("BLOB", "SIZE", "TYPE"), [(item.digest[:19] + "…", human_bytes(item.size), item.media_type.rpartition("/")[2]) for item in release.objects]
+    )
+    return f"""\
+{each.name}
+state      {each.state} since {each.changed}
+served as  {served.get(each.state, f"{each.reference.tag}-r{each.number}")}
+manifest   {each.manifest}
+statement  {each.statement}
+publisher  {each.publisher}
+source     {release.source}
+model      {inspection}
+set        {each.set_id}
+
+{objects}"""
+
+
+def _moved(settings: Settings, moved: Moved, sentence: str) -> None:
+    replaced = moved.replaced
+    document = {
+        "name": str(moved.release.reference),
+        "release": moved.release.number,
+        "state": moved.state,
+        "manifest": moved.release.manifest,
+        "replaced": replaced.number if replaced else None,
+        "changed": moved.changed,
+    }
+    settings.output.result(document, sentence if moved.changed else f"nothing to do: {moved.release.name} is {moved.state} already")
+
+
+@click.command("approve", cls=AirlockCommand)
+@click.argument("name")
+@pass_settings
+def approve_command(settings: Settings, name: str) -> None:
+    r"""Approve a release in quarantine: from now on it may be pulled by its release tag.
+
+    NAME is [namespace/]model[:tag]; NAME@N or TAG-rN picks a release.
+
+    \b
+    Example:
+      airlock approve library/gemma3:270m
+    """
+    settings.unchanged = f"nothing was approved; {_NOTHING_MOVED}"
+
+    def confirm(move: Moved) -> None:
+        settings.confirm(f"Approve {move.release.name} ({move.release.manifest[:19]}…)?")
+
+    moved = approve(settings.home, parse_selector(name), settings.passphrase, confirm, now=datetime.now(UTC))
+    _moved(settings, moved, f"approved  {moved.release.name}  {moved.release.manifest}")
+    settings.output.next_step(f"airlock promote {moved.release.reference}")
+
+
+@click.command("promote", cls=AirlockCommand)
+@click.argument("name")
+@pass_settings
+def promote_command(settings: Settings, name: str) -> None:
+    r"""Let the plain tag serve an approved release.
+
+    \b
+    Example:
+      airlock promote library/gemma3:270m
+    """
+    settings.unchanged = f"nothing was promoted; {_NOTHING_MOVED}"
+
+    def confirm(move: Moved) -> None:
+        now_served = f"; it serves {move.replaced.name} now" if move.replaced else ""
+        settings.confirm(f"Let {move.release.reference} serve {move.release.name} ({move.release.manifest[:19]}…){now_served}?")
+
+    moved = promote(settings.home, parse_selector(name), settings.passphrase, confirm, now=datetime.now(UTC))
+    instead = f"\ninstead of {moved.replaced.name}  (airlock rollback {moved.release.reference} goes back)" if moved.replaced else ""
+    _moved(settings, moved, f"promoted  {moved.release.name}  {moved.release.manifest}{instead}")
+    settings.output.next_step("airlock serve --anonymous-pull   # unless it runs already")
+
+
+@click.command("rollback", cls=AirlockCommand)
+@click.argument("name")
+@pass_settings
+def rollback_command(settings: Settings, name: str) -> None:
+    r"""Let the plain tag serve again what it served before, or the approved release named by number.
+
+    \b
+    Examples:
+      airlock rollback library/gemma3:270m
+      airlock rollback library/gemma3:270m@1
+    """
+    settings.unchanged = f"nothing was rolled back; {_NOTHING_MOVED}"
+
+    def confirm(move: Moved) -> None:
+        was = move.replaced.name if move.replaced else "nothing"
+        settings.confirm(f"Let {move.release.reference} serve {move.release.name} again instead of {was}?")
+
+    moved = rollback(settings.home, parse_selector(name), settings.passphrase, confirm, now=datetime.now(UTC))
+    was = f"\ninstead of   {moved.replaced.name}" if moved.replaced else ""
+    _moved(settings, moved, f"rolled back to {moved.release.name}  {moved.release.manifest}{was}")
+
+
+@click.command("log", cls=AirlockCommand)
+@click.option("--start", type=click.IntRange(min=1), default=1, metavar="N", help="Begin with event N.")
+@pass_settings
+def log_command(settings: Settings, start: int) -> None:
+    r"""Show the log: who did what, when, to which digest.
+
+    \b
+    Example:
+      airlock log
+    """
+    with read_site(settings.home) if settings.home.kind() == SITE else read_station(settings.home) as log:
+        events = list(log.events(start=start))
+    rows = [(str(each.seq), each.time, each.actor[:8], each.verb, _subject(each)) for each in events]
+    document = [
+        {
+            "v": 1,
+            "seq": each.seq,
+            "time": each.time,
+            "actor": each.actor,
+            "verb": each.verb,
+            "subject": dict(each.subject),
+            "prev": each.prev,
+            "digest": each.digest,
+            "signature": each.signature,
+        }
+        for each in events
+    ]
+    settings.output.result(document, table(("SEQ", "TIME", "ACTOR", "VERB", "SUBJECT"), rows))
+
+
+def _subject(event: Event) -> str:
+    subject = event.subject
+    if "repository" in subject:
+        return f"{subject['repository']}:{subject['tag']}-r{subject['number']}  {str(subject['manifest'])[:19]}…"
+    if "what" in subject:
+        return str(subject["what"])
+    if "set" in subject:
+        return f"set {subject['set']}"
+    named = subject.get("publisher") or subject.get("site")
+    return f"{'publisher' if 'publisher' in subject else 'site'} {str(named)[:8]}" if named else ""
+
+
+@click.command("check", cls=AirlockCommand)
+@click.option("--no-contents", is_flag=True, help="Don't hash the blobs, only look for them.")
+@pass_settings
+def check_command(settings: Settings, *, no_contents: bool) -> None:
+    r"""Check that log, catalog, published view and blobs agree; changes nothing.
+
+    \b
+    Example:
+      airlock check
+    """
+    settings.unchanged = "check changes nothing"
+    done = check(settings.home, progress=settings.progress, contents=not no_contents)
+    if done.problems:
+        raise StoreFailed(
+            f"{settings.home.root}: {len(done.problems)} problem(s) found",
+            why="\n".join(done.problems),
+            hint="a damaged or missing blob: import the set that brought it again; anything else: restore the home from its backup",
+        )
+    document = {"events": done.events, "releases": done.releases, "blobs": done.blobs, "size": done.size, "problems": []}
+    how = "present" if no_contents else "whole"
+    text = f"ok: {done.events} event(s) in the log, {done.releases} release(s), {done.blobs} blob(s) {how} ({human_bytes(done.size)})"
+    settings.output.result(document, text)
+
+
+COMMANDS = (
+    site_group,
+    trust_group,
+    import_command,
+    list_command,
+    show_command,
+    approve_command,
+    promote_command,
+    rollback_command,
+    serve_command,
+    log_command,
+    check_command,
+)

@@ -1,0 +1,69 @@
+"""The command ``airlock``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from registry import __version__
+from registry.cli.inside import COMMANDS as INSIDE
+from registry.cli.output import print_error
+from registry.cli.outside import COMMANDS as OUTSIDE
+from registry.cli.settings import AirlockGroup, Settings
+from registry.errors import AirlockError, Interrupted, Usage
+
+__all__ = ["airlock", "main"]
+
+
+@click.group(name="airlock", cls=AirlockGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="airlock")
+def airlock() -> None:
+    r"""Carry pinned, signed models across an air gap and serve them to Ollama.
+
+    \b
+    outside   init, pin, pins, export, inspect
+    inside    site init, trust add, import, list, show, approve, promote, rollback, serve
+    both      log, check
+
+    \b
+    Exit codes: 0 ok or nothing to do, 1 other, 2 usage, 3 refused (trust, policy, structure),
+    4 older and adds nothing, 5 part or medium missing or damaged, 6 not found,
+    7 our store, 130 interrupted.
+    """
+
+
+for _command in (*OUTSIDE, *INSIDE):
+    airlock.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    settings = Settings()
+    try:
+        result = airlock.main(args=arguments, prog_name="airlock", standalone_mode=False, obj=settings)
+        sys.stdout.flush()
+        return int(result) if isinstance(result, int) else 0
+    except AirlockError as error:
+        return _end(error, settings)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "airlock"
+        return _end(Usage(error.format_message(), hint=f"{command} --help shows what it takes, with an example"), settings)
+    except (click.Abort, KeyboardInterrupt):
+        return _end(Interrupted("interrupted", hint="the same command continues where it stopped"), settings)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has gone; the interpreter must not complain at its end
+        return 0
+
+
+def _end(error: AirlockError, settings: Settings) -> int:
+    error.unchanged = error.unchanged or settings.unchanged
+    print_error(error, as_json=settings.json)
+    return error.exit_code

@@ -1,0 +1,258 @@
+"""Commands of the publishing station."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from registry.cli.output import grouped, human_bytes, table
+from registry.cli.settings import AirlockCommand, Settings, pass_settings
+from registry.content.reference import parse_reference
+from registry.errors import AirlockError
+from registry.sources.pinning import Options
+from registry.trust.roles import format_time
+from registry.workflow.export import DEFAULT_PART_BYTES, export
+from registry.workflow.inspect import Inspected, inspect
+from registry.workflow.pin import pin, read_pins
+from registry.workflow.station import init_station, read_station
+
+__all__ = ["COMMANDS"]
+
+_SIZE = re.compile(r"([0-9]+)\s*([kKMGT]?)(i?)B?\Z")
+_existing = click.Path(path_type=Path)
+
+
+class Size(click.ParamType[int]):
+    """A size such as ``1G`` (decimal) or ``1GiB`` (binary), in bytes."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of bytes."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.match(str(value))
+        if not match:
+            self.fail(f"{value!r} is not a size; write 500M, 1G or 1GiB", param, ctx)
+        power = " kMGT".index(match[2].replace("K", "k") or " ")
+        return int(match[1]) * int((1024 if match[3] else 1000) ** power)
+
+
+@click.command("init", cls=AirlockCommand)
+@pass_settings
+def init_command(settings: Settings) -> None:
+    r"""Create a publishing station: its keys and its root of trust.
+
+    \b
+    Example:
+      airlock init
+    """
+    settings.unchanged = "nothing was created"
+    fingerprint = init_station(settings.home, settings.new_passphrase(), datetime.now(UTC))
+    text = f"""\
+station      {settings.home.root}
+fingerprint  {grouped(fingerprint)}
+
+Write the fingerprint down: sites compare it by phone before they trust this station.
+Back up {settings.home.root / "keystore.json"} and keep the passphrase somewhere else."""
+    settings.output.result({"home": str(settings.home.root), "kind": "station", "publisher": fingerprint, "fingerprint": fingerprint}, text)
+    settings.output.next_step("airlock pin library/gemma3:270m --from file:gemma-3-270m.gguf")
+
+
+@click.command("pin", cls=AirlockCommand)
+@click.argument("name")
+@click.option("--from", "source", required=True, metavar="SOURCE", help="file:PATH.gguf, or ollama-store:NAME from Ollama on this machine.")
+@click.option("--template", type=_existing, metavar="FILE", help="With file: the prompt template (Go template, as TEMPLATE in a Modelfile).")
+@click.option("--system", type=_existing, metavar="FILE", help="With file: the system text.")
+@click.option("--params", type=_existing, metavar="FILE", help="With file: PARAMETER lines of a Modelfile, or Ollama's params JSON.")
+@click.option("--license", "licenses", type=_existing, multiple=True, metavar="FILE", help="With file: a licence; may be given several times.")
+@pass_settings
+def pin_command(
+    settings: Settings, name: str, source: str, *, template: Path | None, system: Path | None, params: Path | None, licenses: tuple[Path, ...]
+) -> None:
+    r"""Fix NAME ([namespace/]model[:tag]) to what SOURCE holds now.
+
+    Reads and hashes every byte, writes pins.toml, signs nothing: a pin becomes a release when it is exported.
+
+    \b
+    Examples:
+      airlock pin library/gemma3:270m --from file:gemma-3-270m.gguf
+      airlock pin gemma3:270m --from ollama-store:gemma3:270m
+    """
+    settings.unchanged = "nothing was pinned"
+    reference = parse_reference(name, pinnable=True)
+    total = _file_size(source)
+    with settings.progress.task(f"reading {source}", total) as advance:
+        done = pin(settings.home, reference, source, Options(template, system, params, licenses), now=datetime.now(UTC), advance=advance)
+    document = {
+        "name": str(reference),
+        "manifest": done.pin.manifest,
+        "source": done.pin.source,
+        "newline_dropped": done.pin.newline_dropped,
+        "size": done.manifest.size,
+        "changed": done.changed,
+    }
+    was = f"\nbefore     {done.before.manifest}" if done.before and done.changed else ""
+    same = "" if done.changed else "  (as before)"
+    text = f"pinned     {reference}  {human_bytes(done.manifest.size)}\nmanifest   {done.pin.manifest}{same}{was}\nsource     {done.pin.source}"
+    settings.output.result(document, text)
+    settings.output.next_step("airlock export --to MEDIUM --recipient site.pub")
+
+
+def _file_size(source: str) -> int:
+    scheme, _, path = source.partition(":")
+    try:
+        return Path(path).stat().st_size if scheme == "file" else 0
+    except OSError:
+        return 0  # the source itself says what is wrong with it
+
+
+@click.command("pins", cls=AirlockCommand)
+@pass_settings
+def pins_command(settings: Settings) -> None:
+    r"""List what is pinned, and as which release it was last exported.
+
+    \b
+    Example:
+      airlock pins
+    """
+    pins = read_pins(settings.home)
+    with read_station(settings.home) as log:
+        numbers = {(each.reference, each.manifest): each.number for each in log.releases()}
+    document = [
+        {
+            "name": str(each.reference),
+            "manifest": each.manifest,
+            "source": each.source,
+            "pinned": format_time(each.pinned.astimezone(UTC)),
+            "newline_dropped": each.newline_dropped,
+            "release": numbers.get((each.reference, each.manifest)),
+        }
+        for each in pins.values()
+    ]
+    rows = [
+        (str(row["name"]), str(row["release"] or "not exported yet"), str(row["manifest"])[:19] + "…", str(row["pinned"]), str(row["source"]))
+        for row in document
+    ]
+    settings.output.result(document, table(("NAME", "RELEASE", "MANIFEST", "PINNED", "SOURCE"), rows) if rows else "nothing is pinned yet")
+    if not rows:
+        settings.output.next_step("airlock pin library/gemma3:270m --from file:gemma-3-270m.gguf")
+
+
+@click.command("export", cls=AirlockCommand)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--to", "medium", required=True, type=_existing, metavar="DIR", help="Where the medium is mounted.")
+@click.option(
+    "--recipient", "recipients", required=True, multiple=True, type=_existing, metavar="FILE", help="A site's site.pub; several for several sites."
+)
+@click.option("--part-size", type=Size(), default=DEFAULT_PART_BYTES, show_default="1GiB", help="Largest part; 500M is decimal, 500MiB binary.")
+@click.option("--no-read-back", is_flag=True, help="Don't read the medium again after writing; cheap sticks lose what they acknowledged.")
+@pass_settings
+def export_command(
+    settings: Settings, names: tuple[str, ...], medium: Path, recipients: tuple[Path, ...], *, part_size: int, no_read_back: bool
+) -> None:
+    r"""Sign the pinned models, seal them to sites and write them to a medium.
+
+    Without NAME everything pinned is exported.  An export that was interrupted continues with the same command.
+
+    \b
+    Example:
+      airlock export --to /media/usb --recipient site.pub
+    """
+    settings.unchanged = "no set was finished; the same command continues where this one stopped"
+    now = datetime.now(UTC)
+    references = [parse_reference(name) for name in names]
+    done = export(
+        settings.home,
+        references,
+        medium,
+        recipients,
+        settings.passphrase,
+        part_size=part_size,
+        read_back=not no_read_back,
+        now=now,
+        progress=settings.progress,
+    )
+    for card in done.new_sites:
+        settings.output.note(f"new recipient, site {card.site[:8]}: compare its fingerprint by phone: {grouped(card.fingerprint)}")
+    if no_read_back:
+        settings.output.warn("the medium was not read back: nobody has seen yet that it holds what was written")
+    document = {
+        "set": done.set_id,
+        "path": str(done.folder),
+        "fingerprint": done.fingerprint,
+        "releases": [
+            {"name": str(each.pin.reference), "release": each.numbered.number, "manifest": each.pin.manifest, "new": each.new}
+            for each in done.releases
+        ],
+        "sites": [{"site": each.site, "fingerprint": each.fingerprint} for each in done.sites],
+        "size": done.size,
+        "parts": done.parts,
+        "continued": done.continued,
+        "read_back": not no_read_back,
+    }
+    rows = [
+        (str(each.pin.reference), str(each.numbered.number), human_bytes(each.manifest.size), "new" if each.new else "as before")
+        for each in done.releases
+    ]
+    text = f"""\
+{table(("NAME", "RELEASE", "SIZE", ""), rows)}
+
+set          {done.set_id}, {human_bytes(done.size)} in {done.parts} part(s), {"written" if no_read_back else "written and read back"}
+folder       {done.folder}
+fingerprint  {grouped(done.fingerprint)}"""
+    settings.output.result(document, text)
+    first = f"airlock trust add MEDIUM --fingerprint {done.fingerprint}   # inside, once"
+    settings.output.next_step(first, "airlock import MEDIUM   # inside, every time")
+
+
+@click.command("inspect", cls=AirlockCommand)
+@click.argument("medium", type=_existing, metavar="DIR")
+@click.option("--open", "opened", is_flag=True, help="Open the home's keystore and show what is sealed, too.")
+@pass_settings
+def inspect_command(settings: Settings, medium: Path, *, opened: bool) -> None:
+    r"""Show what is on a medium: in clear without any key, everything with --open.
+
+    \b
+    Examples:
+      airlock inspect /media/usb
+      airlock inspect /media/usb --open
+    """
+    settings.unchanged = "inspect changes nothing"
+    with_keys = opened or (settings.has_passphrase_file() and settings.home.kind() is not None)
+    try:
+        found = inspect(medium, settings.home if with_keys else None, settings.passphrase if with_keys else None)
+    except AirlockError:
+        if opened or not with_keys:
+            raise
+        found = inspect(medium, None, None)  # the keystore was only on offer
+    # The newest set's members stand at the top, so that scripts find the fingerprint without caring how many sets there are.
+    settings.output.result({**found[0].as_json(), "sets": [each.as_json() for each in found]}, "\n\n".join(map(_describe, found)))
+
+
+def _describe(found: Inspected) -> str:
+    versions = ", ".join(f"{role} {version}" for role, version in found.versions.items())
+    lines = [
+        f"set          {found.set_id}",
+        f"publisher    {found.publisher}",
+        f"fingerprint  {grouped(found.fingerprints[-1])}  (root {len(found.fingerprints)})",
+        f"issued       {format_time(found.issued)}, may be imported until {format_time(found.expires)}",
+        f"metadata     {versions}",
+        f"sealed to    {', '.join(key[:8] for key in found.recipients)} (recipient key ids)",
+        f"parts        {found.parts} here, {human_bytes(found.size)}",
+    ]
+    if found.litter:
+        lines.append(f"ignored      {', '.join(found.litter)}")
+    if found.index is None:
+        lines.append("contents     sealed; --open shows them with a keystore whose key is among the above")
+    else:
+        lines += [f"parts of set {found.index.parts}", f"for sites    {', '.join(site[:8] for site in found.index.sites)}", ""]
+        rows = [(str(each.reference), str(each.number), each.manifest.digest[:19] + "…", each.source) for each in found.releases]
+        lines.append(table(("NAME", "RELEASE", "MANIFEST", "SOURCE"), rows))
+    return "\n".join(lines)
+
+
+COMMANDS = (init_command, pin_command, pins_command, export_command, inspect_command)

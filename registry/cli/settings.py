@@ -1,0 +1,153 @@
+"""The global options: understood before and after the command."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from registry.cli.output import Bars, Output
+from registry.errors import Usage
+from registry.store.home import Home
+from registry.workflow.progress import Progress
+
+__all__ = ["AirlockCommand", "AirlockGroup", "Settings", "pass_settings"]
+
+_DEFAULT_HOME = "~/.airlock"
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the global options say; ``unchanged`` is the sentence a refusal of the running command ends with."""
+
+    home_option: str = ""
+    json: bool = False
+    yes: bool = False
+    quiet: bool = False
+    passphrase_file: str = ""
+    unchanged: str = ""
+
+    @property
+    def home(self) -> Home:
+        """The home: ``--home``, else ``AIRLOCK_HOME``, else ``~/.airlock``."""
+        return Home(Path(self.home_option or os.environ.get("AIRLOCK_HOME") or _DEFAULT_HOME).expanduser())
+
+    @property
+    def output(self) -> Output:
+        """Where results and messages go."""
+        return Output(json=self.json, quiet=self.quiet)
+
+    @property
+    def progress(self) -> Progress:
+        """What shows that long work goes on."""
+        return Bars(self.output)
+
+    def passphrase(self) -> str:
+        """Return the passphrase of an existing keystore, from the file or the terminal."""
+        return self._from_file() or self._ask("Passphrase: ")
+
+    def new_passphrase(self) -> str:
+        """Return the passphrase of a keystore to be made; at a terminal it is typed twice."""
+        from_file = self._from_file()
+        if from_file:
+            return from_file
+        first = self._ask("New passphrase (it protects every private key of this home): ")
+        if not first or first != self._ask("The same again: "):
+            raise Usage("the two passphrases differ or are empty", hint="run the same command again")
+        return first
+
+    def has_passphrase_file(self) -> bool:
+        """Tell whether a passphrase file was named."""
+        return bool(self._file_name())
+
+    def confirm(self, question: str) -> None:
+        """Ask before an act that others feel; ``--yes`` and scripts without a terminal are not asked."""
+        if self.yes or self.json or not sys.stdin.isatty():
+            return
+        if not click.confirm(question, err=True):
+            raise Usage("stopped: the answer was no")
+
+    def _file_name(self) -> str:
+        return self.passphrase_file or os.environ.get("AIRLOCK_PASSPHRASE_FILE", "")
+
+    def _from_file(self) -> str:
+        name = self._file_name()
+        if not name:
+            return ""
+        try:
+            with Path(name).open(encoding="utf-8") as stream:
+                line = stream.readline(64 << 10).rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Usage(f"{name}: the passphrase file can't be read", why=str(error)) from error
+        if not line:
+            raise Usage(f"{name}: the passphrase file's first line is empty")
+        return line
+
+    def _ask(self, prompt: str) -> str:
+        if not sys.stdin.isatty():
+            raise Usage(
+                "a passphrase is needed",
+                why="there is no terminal to ask at, and no file was named",
+                hint="name a file whose first line is the passphrase: --passphrase-file FILE or AIRLOCK_PASSPHRASE_FILE",
+            )
+        return getpass.getpass(prompt, sys.stderr)
+
+
+def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        del parameter
+        if value:
+            setattr(context.ensure_object(Settings), name, value)
+
+    return callback
+
+
+def _global_options() -> list[click.Option]:
+    def option(*names: str, keep: str, **rest: Any) -> click.Option:
+        return click.Option(names, expose_value=False, callback=_keep(keep), is_eager=True, **rest)
+
+    return [
+        option("--home", keep="home_option", metavar="DIR", help="The home to work in.  [env: AIRLOCK_HOME; default: ~/.airlock]"),
+        option("--json", keep="json", is_flag=True, help="One JSON document on stdout; messages on stderr."),
+        option("--yes", keep="yes", is_flag=True, help="Don't ask before acting."),
+        option("--quiet", keep="quiet", is_flag=True, help="No bars and no notes."),
+        option(
+            "--passphrase-file",
+            keep="passphrase_file",
+            metavar="FILE",
+            help="Its first line opens the keystore.  [env: AIRLOCK_PASSPHRASE_FILE]",
+        ),
+    ]
+
+
+class AirlockCommand(click.Command):
+    """A command that also takes the global options; its help text keeps its examples' lines."""
+
+    def __init__(self, *args: Any, **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.params = [*self.params, *_global_options()]
+
+
+class AirlockGroup(click.Group):
+    """A group whose commands take the global options, as it does itself."""
+
+    command_class = AirlockCommand
+    group_class = type
+
+    def __init__(self, *args: Any, **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.params = [*self.params, *_global_options()]
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the journey, not of the alphabet."""
+        del ctx
+        return list(self.commands)
+
+
+pass_settings = click.make_pass_decorator(Settings, ensure=True)

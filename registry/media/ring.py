@@ -1,0 +1,73 @@
+"""Hashing in a second thread, over a ring of reused buffers.
+
+SHA-256 is the limit of export and import; AES-GCM and the disk go on beside it.  The first thread takes a free buffer, fills it, hands it over and
+goes on with the next; memory stays constant, whatever the model's size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from queue import SimpleQueue
+from threading import Thread
+from types import TracebackType
+from typing import Protocol, Self
+
+__all__ = ["Digester", "Ring", "new_digester"]
+
+
+class Digester(Protocol):
+    """What ``hashlib.sha256()`` returns."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Take more bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the digest of all bytes so far, as hexadecimal digits."""
+
+
+class Ring:
+    """A ring of ``depth`` buffers of ``size`` bytes and the thread that hashes what they hold.  Use it as a context manager."""
+
+    def __init__(self, size: int, depth: int = 8) -> None:
+        self._free: SimpleQueue[memoryview] = SimpleQueue()
+        self._full: SimpleQueue[tuple[memoryview, list[tuple[Digester, memoryview]]] | SimpleQueue[None] | None] = SimpleQueue()
+        for _ in range(depth):
+            self._free.put(memoryview(bytearray(size)))
+        self._thread = Thread(target=self._work, name="airlock-hash", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._full.put(None)
+        self._thread.join()
+
+    def take(self) -> memoryview:
+        """Return a buffer that nobody reads any more; waits for one."""
+        return self._free.get()
+
+    def hand_over(self, buffer: memoryview, work: list[tuple[Digester, memoryview]]) -> None:
+        """Let the second thread feed each view (of ``buffer``) to its digester, in order, and then free the buffer."""
+        self._full.put((buffer, work))
+
+    def settle(self) -> None:
+        """Wait until everything handed over so far is hashed."""
+        done: SimpleQueue[None] = SimpleQueue()
+        self._full.put(done)
+        done.get()
+
+    def _work(self) -> None:
+        while (item := self._full.get()) is not None:
+            if isinstance(item, SimpleQueue):
+                item.put(None)
+                continue
+            buffer, work = item
+            for digester, view in work:
+                digester.update(view)
+            self._free.put(buffer)
+
+
+def new_digester() -> Digester:
+    """Return a fresh SHA-256."""
+    return hashlib.sha256()

@@ -1,0 +1,200 @@
+"""A medium as it lies in the slot: which sets are on it, and what in their folders may be opened.
+
+Nothing outside of ``airlock/<set id>/`` is read.  Inside, only known names are opened; they must be regular files with one link and a bounded size,
+compared without regard to ASCII letter case, because kiosks and FAT drivers change it.  Litter (``._*``, ``.DS_Store``, scanner reports) is listed,
+never opened.  A medium is read-only here: reading never writes to it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+
+from registry.errors import FormatRefused, MediumDamaged, NotFound
+from registry.media.index import MAX_INDEX_BYTES, MAX_PART_BYTES, MAX_PARTS
+from registry.media.sets import FOLDER, INDEX_NAME, MAX_HEADER_BYTES, SET_ID
+from registry.media.stream import sealed_size
+from registry.store.files import TEMPORARY_PREFIX, publish_directory, read_limited, replace_file, storage_errors
+from registry.trust.refresh import CAPS, MAX_ROOTS
+
+__all__ = ["SetFolder", "SetWriter", "find_sets"]
+
+_HINTS = {"readme.txt": 64 << 10, "sha256sums": 2 << 20, "medium.json": 2 << 20}
+_TOP = {"set.json": MAX_HEADER_BYTES, INDEX_NAME: sealed_size(2 * MAX_INDEX_BYTES), **_HINTS}
+_FOLDERS = ("metadata", "parts")
+_PART = re.compile(r"[0-9]{8}\.sealed\Z")
+_ROOT = re.compile(r"[1-9][0-9]{0,3}\.root\.json\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class SetFolder:
+    """One set on one medium: the known files in it, by their canonical name, with path and size in bytes; and the litter beside them."""
+
+    set_id: str
+    path: Path
+    files: dict[str, tuple[Path, int]]
+    litter: tuple[str, ...] = field(default=())
+
+    @property
+    def roots(self) -> int:
+        """How many root versions lie here, counted from 1 without a gap."""
+        version = 0
+        while f"metadata/{version + 1}.root.json" in self.files:
+            version += 1
+        return version
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Return the content of a small file.
+
+        Raises:
+            FormatRefused: it is not there: the header, the index and the metadata belong to every medium.
+            MediumDamaged: it can't be read.
+        """
+        if name not in self.files:
+            raise FormatRefused(f"set {self.set_id}: {name} is missing", why=f"nothing of that name is in {self.path}", hint="copy the medium again")
+        with storage_errors(f"the medium {self.path}", kind=MediumDamaged):
+            return read_limited(self.files[name][0], limit, what=f"set {self.set_id}: {name}")
+
+    def open(self, name: str) -> FileIO:
+        """Open a large file for reading, unbuffered; the caller wraps its reads in ``storage_errors``."""
+        descriptor = os.open(self.files[name][0], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return FileIO(descriptor, "rb")
+
+
+def find_sets(medium: Path) -> list[SetFolder]:
+    """Return the sets on a medium, newest first by set id.
+
+    Args:
+        medium: the medium's root, its ``airlock`` folder, or one set's folder.
+
+    Raises:
+        NotFound: no such directory, or no set on it.
+        FormatRefused: a set's folder holds links, devices, twins or oversized files.
+        MediumDamaged: the medium can't be read.
+    """
+    with storage_errors(f"the medium {medium}", kind=MediumDamaged):
+        if not medium.is_dir():
+            raise NotFound(f"{medium}: not a directory", hint="name the directory where the medium is mounted, such as /media/usb")
+        folders = sorted(_candidates(medium), key=lambda folder: folder.name.upper(), reverse=True)
+        found = [_scan(folder) for folder in folders]
+    if not found:
+        raise NotFound(
+            f"{medium}: there is no set on this medium", why=f"no folder {FOLDER}/<set id> in it", hint="is the right stick mounted there?"
+        )
+    return found
+
+
+def _candidates(medium: Path) -> Iterator[Path]:
+    if SET_ID.match(medium.name.upper()) and not medium.is_symlink():
+        yield medium
+        return
+    top = medium
+    if medium.name.lower() != FOLDER:
+        named = [entry for entry in medium.iterdir() if entry.name.lower() == FOLDER]
+        if len(named) > 1:
+            raise FormatRefused(f"{medium}: more than one folder is called {FOLDER}", why="their names differ in letter case only")
+        if not named or named[0].is_symlink() or not named[0].is_dir():
+            return
+        top = named[0]
+    for entry in top.iterdir():
+        if SET_ID.match(entry.name.upper()) and entry.is_dir():
+            if entry.is_symlink():
+                raise FormatRefused(
+                    f"{entry}: is a link", why="a set is never reached through links", hint="ask for a fresh export on another medium"
+                )
+            yield entry
+
+
+def _scan(folder: Path) -> SetFolder:
+    files: dict[str, tuple[Path, int]] = {}
+    litter: list[str] = []
+    for name, entry in _entries(folder, "", litter):
+        if name in _FOLDERS:
+            files.update(_inner(entry, name, litter))
+        else:
+            files[name] = (entry, _size(entry, _TOP[name]))
+    return SetFolder(folder.name.upper(), folder, files, tuple(sorted(litter)))
+
+
+def _inner(folder: Path, name: str, litter: list[str]) -> Iterator[tuple[str, tuple[Path, int]]]:
+    for known, entry in _entries(folder, f"{name}/", litter):
+        limit = sealed_size(MAX_PART_BYTES) if name == "parts" else CAPS[known.rpartition("/")[2].split(".")[-2]]
+        yield known, (entry, _size(entry, limit))
+
+
+def _entries(folder: Path, prefix: str, litter: list[str]) -> Iterator[tuple[str, Path]]:
+    """Yield the known names in a folder; refuse links and devices whatever they are called, and twins of known names."""
+    seen: dict[str, str] = {}
+    for entry in sorted(folder.iterdir()):
+        mode = entry.lstat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise FormatRefused(
+                f"{entry}: not a regular file", why="links, devices and pipes have no place in a set", hint="do not use this medium; keep it"
+            )
+        known = prefix + entry.name.lower()
+        if not _is_known(known) or (known in _FOLDERS) != stat.S_ISDIR(mode):
+            litter.append(prefix + entry.name)
+            continue
+        if known in seen:
+            raise FormatRefused(f"{entry}: two files with one name", why=f"{seen[known]} and {entry.name} differ in letter case only")
+        seen[known] = entry.name
+        if len(seen) > MAX_PARTS + MAX_ROOTS:
+            raise FormatRefused(f"{folder}: too many files")
+        yield known, entry
+
+
+def _is_known(name: str) -> bool:
+    folder, slash, file = name.rpartition("/")
+    if not slash:
+        return name in _TOP or name in _FOLDERS
+    if folder == "parts":
+        return bool(_PART.match(file))
+    return file in ("timestamp.json", "snapshot.json", "targets.json") or bool(_ROOT.match(file))
+
+
+def _size(entry: Path, limit: int) -> int:
+    status = entry.lstat()
+    if status.st_nlink > 1:
+        raise FormatRefused(
+            f"{entry}: has several names", why="a hard link could stand for a file of this machine", hint="do not use this medium; keep it"
+        )
+    if status.st_size > limit:
+        raise FormatRefused(f"{entry}: larger than any airlock writes", why=f"at most {limit} bytes are allowed, found {status.st_size}")
+    return status.st_size
+
+
+class SetWriter:
+    """Writes one set's folder on a medium.  The folder gets its name only once header, metadata and index are in it."""
+
+    def __init__(self, medium: Path, set_id: str) -> None:
+        self.medium = medium
+        self.path = medium / FOLDER / set_id
+
+    def begin(self, small: dict[str, bytes]) -> None:
+        """Write the small files (name below the set's folder to content) and make the folder visible with all of them."""
+        top = self.path.parent
+        top.mkdir(exist_ok=True)
+        for leftover in top.glob(f"{TEMPORARY_PREFIX}*"):
+            shutil.rmtree(leftover)
+        temporary = top / f"{TEMPORARY_PREFIX}{self.path.name}"
+        for folder in (temporary, *(temporary / name for name in _FOLDERS)):
+            folder.mkdir()
+        for name, data in small.items():
+            replace_file(temporary / name, data)
+        publish_directory(temporary, self.path)
+
+    def sweep(self) -> None:
+        """Remove the temporary files that an interrupted export left in this set."""
+        for leftover in (*self.path.glob(f"{TEMPORARY_PREFIX}*"), *self.path.glob(f"*/{TEMPORARY_PREFIX}*")):
+            leftover.unlink()
+
+    def free(self) -> int:
+        """Return how many bytes can still be written to the medium."""
+        status = os.statvfs(self.medium)
+        return status.f_bavail * status.f_frsize

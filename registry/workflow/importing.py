@@ -1,0 +1,311 @@
+"""Import: from a medium into quarantine, in the order of verification of ``docs/explanation/trust.md``.
+
+Nothing later runs if something earlier fails.  Commit A makes newer metadata take effect before any part is opened; commit B makes each release
+visible, alone, so that one bad model doesn't hold back nineteen good ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from registry.content.digest import Digest, digest_of
+from registry.errors import AirlockError, MediumDamaged, OlderRefused, RecipientRefused, StoreFailed, TrustRefused
+from registry.media.index import Index
+from registry.media.recipients import unwrap
+from registry.media.sets import Header
+from registry.store.files import storage_errors
+from registry.store.home import Home
+from registry.store.medium import SetFolder, find_sets
+from registry.trust.keys import short
+from registry.trust.refresh import Age, Refreshed, TrustedMetadata, refresh
+from registry.trust.roles import format_time
+from registry.trust.statement import parse_statement
+from registry.trust.verifier import VerifiedRelease, verify_release
+from registry.workflow.offered import read_header, read_index, read_metadata
+from registry.workflow.progress import Progress
+from registry.workflow.receive import Receiver
+from registry.workflow.site import OpenSite, open_site, publish
+from registry.workflow.station import Passphrase
+from registry.workflow.structure import check_structure
+
+__all__ = ["Imported", "SetOutcome", "import_media"]
+
+
+@dataclass(slots=True)
+class SetOutcome:
+    """What became of one set: the releases that are new in quarantine, those that were there already, what was refused."""
+
+    set_id: str
+    publisher: str = ""
+    age: str = ""
+    new: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    litter: tuple[str, ...] = ()
+    problem: AirlockError | None = None
+    refused: list[AirlockError] = field(default_factory=list)
+
+    def problems(self) -> list[AirlockError]:
+        """Return every refusal, those of single releases first."""
+        return [*self.refused, *([self.problem] if self.problem else [])]
+
+
+@dataclass(frozen=True, slots=True)
+class _ArrivingSet:
+    """A set whose index was unsealed and verified."""
+
+    folders: list[SetFolder]
+    header: Header
+    set_key: bytes
+    index: Index
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of every set on the media."""
+
+    sets: tuple[SetOutcome, ...]
+
+    def problem(self) -> AirlockError | None:
+        """Return the error the command ends with: the gravest, or none.
+
+        An older set that adds nothing is an error only if nothing on the media was of use; so is a set sealed to other sites.
+        """
+        mild = (OlderRefused, RecipientRefused)
+        problems = [each for outcome in self.sets for each in outcome.problems()]
+        grave = [each for each in problems if not isinstance(each, mild)]
+        useful = any(outcome.problem is None for outcome in self.sets)
+        return next(iter(grave), None if useful else next(iter(problems), None))
+
+
+def import_media(home: Home, media: Sequence[Path], passphrase: Passphrase, *, now: datetime, progress: Progress) -> Imported:
+    """Import every set on ``media`` that is sealed to this site, newest first.
+
+    Raises:
+        NotFound: a medium is not there or holds no set.
+        FormatRefused: a folder on a medium holds what no set holds.
+        StoreFailed: our own disk; nothing else is tried after that.
+    """
+    with open_site(home, passphrase, "import") as site:
+        folders: dict[str, list[SetFolder]] = {}
+        for medium in media:
+            for folder in find_sets(medium):
+                folders.setdefault(folder.set_id, []).append(folder)
+        outcomes = []
+        for set_id in sorted(folders, reverse=True):
+            outcome = SetOutcome(set_id, litter=tuple(name for folder in folders[set_id] for name in folder.litter))
+            try:
+                _import_set(site, folders[set_id], outcome, now, progress)
+            except StoreFailed:
+                raise
+            except AirlockError as refusal:
+                outcome.problem = refusal
+            for problem in outcome.problems():
+                _record_refusal(site, outcome, problem, now)
+            outcomes.append(outcome)
+        publish(home, site.log)
+    return Imported(tuple(outcomes))
+
+
+def _import_set(site: OpenSite, folders: list[SetFolder], outcome: SetOutcome, now: datetime, progress: Progress) -> None:
+    """Take steps 2 to 9 for one set; step 1 was done when the media were scanned."""
+    offered = read_metadata(folders[0])
+    outcome.publisher = offered.publisher
+    record = site.log.publisher(offered.publisher)
+    if record is None:
+        raise TrustRefused(
+            f"set {outcome.set_id}: by a publisher that is not trusted here",
+            why=f"publisher {offered.publisher}",
+            hint=f"ask the publisher for the root's fingerprint by phone, then: airlock trust add {folders[0].path.parent.parent} --fingerprint …",
+        )
+    # Steps 2 and 3: time, then TUF on copies of what is trusted; commit A.
+    before = site.log.trusted_metadata(record)
+    refreshed = refresh(before, offered, now=now, floor=site.log.newest_issued())
+    outcome.age = refreshed.age.value
+    if refreshed.age is Age.NEWER:
+        _accept_metadata(site, before, refreshed, outcome.set_id, now)
+    # Step 4: header, set key, index.
+    arriving = _unseal(site, folders, refreshed)
+    header, index = arriving.header, arriving.index
+    # Step 5: every statement, and the object map.
+    releases = _verify_statements(site, index, refreshed, record.namespaces, outcome)
+    _compare_object_map(index)
+    wanted = [each for each in releases if site.log.manifest_of(index.publisher, each.release.reference, each.release.number) is None]
+    outcome.present = [each.release.name for each in releases if each not in wanted]
+    if wanted:
+        _receive(site, arriving, wanted, outcome, now=now, progress=progress)
+    elif refreshed.age is Age.OLDER and not outcome.refused:
+        raise OlderRefused(
+            f"set {outcome.set_id}: older than what is trusted here, and adds nothing",
+            why=f"issued {format_time(refreshed.issued)}; every release in it that still stands is here already",
+            hint="ask the publisher for the newest export",
+        )
+    if not outcome.refused and site.log.completed_sets().get(index.set_id) != digest_of(header.to_bytes()):
+        with site.log.transaction():
+            subject = {"set": index.set_id, "publisher": index.publisher, "header": digest_of(header.to_bytes())}
+            site.log.append("set.complete", subject, signer=site.actor, now=now)
+
+
+def _accept_metadata(site: OpenSite, before: TrustedMetadata, refreshed: Refreshed, set_id: str, now: datetime) -> None:
+    """Commit A: newer metadata take effect now, so that a damaged part can't hold them back."""
+    trusted = refreshed.trusted
+    new_roots = trusted.roots[len(before.roots) :]
+    rest = {"timestamp": trusted.timestamp, "snapshot": trusted.snapshot, "targets": trusted.targets}
+    documents = [*new_roots, *(data for data in rest.values() if data is not None)]
+    subject = {
+        "publisher": trusted.publisher,
+        "set": set_id,
+        "issued": format_time(refreshed.issued),
+        "new_roots": [digest_of(root) for root in new_roots],
+        **{name: digest_of(data) for name, data in rest.items() if data is not None},
+    }
+    with site.log.transaction():
+        site.log.append("metadata.accept", subject, signer=site.actor, now=now, documents=documents)
+
+
+def _unseal(site: OpenSite, folders: list[SetFolder], refreshed: Refreshed) -> _ArrivingSet:
+    header = read_header(folders[0])
+    set_key = _set_key(site, folders[0], header)
+    keys, threshold = refreshed.keys("timestamp")
+    index = read_index(folders[0], header, set_key, keys, threshold)
+    if index.publisher != refreshed.trusted.publisher:
+        raise TrustRefused(f"set {index.set_id}: its index names another publisher", why=f"found {short(index.publisher)}")
+    if site.site not in index.sites:
+        raise RecipientRefused(
+            f"set {index.set_id}: not meant for this site",
+            why=f"this site is {short(site.site)}, the set is for {', '.join(map(short, index.sites))}",
+            hint="ask the publisher for a set for this site; give them this site's site.pub",
+        )
+    return _ArrivingSet(folders, header, set_key, index)
+
+
+def _set_key(site: OpenSite, folder: SetFolder, header: Header) -> bytes:
+    mine = site.identity.recipient.key_id
+    if mine not in header.keys:
+        raise RecipientRefused(
+            f"set {folder.set_id}: sealed to others, not to this site",
+            why=f"this site's recipient key is {short(mine)}, the set is sealed to {', '.join(map(short, header.keys))}",
+            hint=f"give the publisher this site's site.pub ({site.home.root / 'site.pub'}) and ask for a fresh export",
+        )
+    return unwrap(header.keys[mine], site.identity, set_id=folder.set_id)
+
+
+def _verify_statements(site: OpenSite, index: Index, refreshed: Refreshed, namespaces: Iterable[str], outcome: SetOutcome) -> list[VerifiedRelease]:
+    releases: list[VerifiedRelease] = []
+    seen: dict[tuple[str, int], Digest] = {}
+    for statement in index.statements:
+        try:
+            verified = verify_release(
+                statement,
+                publisher=index.publisher,
+                targets=refreshed.targets.targets,
+                namespaces=namespaces,
+                site=site.site,
+                known=lambda reference, number: site.log.manifest_of(index.publisher, reference, number),
+            )
+        except AirlockError as refusal:
+            outcome.refused.append(refusal)
+            continue
+        release = verified.release
+        if seen.setdefault((str(release.reference), release.number), release.manifest.digest) != release.manifest.digest:
+            outcome.refused.append(TrustRefused(f"{release.name}: stated twice in one set, with two contents"))
+            continue
+        releases.append(verified)
+    return releases
+
+
+def _compare_object_map(index: Index) -> None:
+    """Refuse a set whose objects are not exactly those that its statements name, before any part is opened."""
+    stated: dict[Digest, int] = {}
+    for statement in index.statements:
+        stated |= {each.digest: each.size for each in parse_statement(statement, what="statement").objects}
+    mapped = {each.digest: each.size for each in index.objects}
+    if stated != mapped:
+        odd = len(set(stated.items()) ^ set(mapped.items()))
+        raise TrustRefused(
+            f"set {index.set_id}: its object map is not what its statements name", why=f"{odd} object(s) differ", hint="ask the publisher by phone"
+        )
+
+
+def _receive(
+    site: OpenSite,
+    arriving: _ArrivingSet,
+    wanted: list[VerifiedRelease],
+    outcome: SetOutcome,
+    *,
+    now: datetime,
+    progress: Progress,
+) -> None:
+    """Steps 6 to 9: parts into blobs, and each release into quarantine as soon as it is whole."""
+    folders, index = arriving.folders, arriving.index
+    receiver = Receiver(site.home.incoming, site.blobs, index, arriving.set_key)
+    _refuse_full(site.home, receiver.bytes_to_come)
+    waiting = list(wanted)
+
+    def settle(_: Digest) -> None:
+        for each in list(waiting):
+            if all(site.blobs.holds(blob.digest, blob.size) for blob in each.release.objects):
+                waiting.remove(each)
+                _quarantine(site, each, index.set_id, outcome, now)
+
+    with progress.task(f"set {index.set_id}", receiver.bytes_to_open) as advance:
+        settle(wanted[0].release.manifest.digest)
+        receiver.receive(folders, advance, settle)
+    absent = receiver.absent(folders)
+    if absent:
+        raise MediumDamaged(
+            f"set {index.set_id}: incomplete",
+            why=f"missing: {_numbers(absent)} of {index.parts} part(s)",
+            hint="copy the medium again; what arrived is kept, the same command continues",
+        )
+    receiver.forget()
+
+
+def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome: SetOutcome, now: datetime) -> None:
+    """Step 7, structure; step 9, commit B: the release becomes visible, whole, in quarantine."""
+    release = verified.release
+    try:
+        check_structure(site.blobs, release)
+    except StoreFailed:
+        raise
+    except AirlockError as refusal:
+        outcome.refused.append(refusal)
+        return
+    subject = {
+        "publisher": release.publisher,
+        "repository": release.reference.repository,
+        "tag": release.reference.tag,
+        "number": release.number,
+        "manifest": release.manifest.digest,
+        "statement": verified.digest,
+        "set": set_id,
+    }
+    with site.log.transaction():
+        site.log.append("release.quarantine", subject, signer=site.actor, now=now, documents=[verified.statement])
+    outcome.new.append(release.name)
+
+
+def _record_refusal(site: OpenSite, outcome: SetOutcome, refusal: AirlockError, now: datetime) -> None:
+    subject = {"set": outcome.set_id, "publisher": outcome.publisher, "kind": type(refusal).__name__, "what": refusal.what[:500]}
+    with site.log.transaction():
+        site.log.append("set.refuse", subject, signer=site.actor, now=now)
+
+
+def _refuse_full(home: Home, needed: int) -> None:
+    with storage_errors(f"the store {home.root}"):
+        status = os.statvfs(home.root)
+    free = status.f_bavail * status.f_frsize
+    if free < needed:
+        raise StoreFailed(
+            f"the store {home.root}: not enough space",
+            why=f"{needed:,} bytes are to come, {free:,} are free",
+            hint="free some space, then run the same command again; it continues where it stopped",
+        )
+
+
+def _numbers(parts: Sequence[int]) -> str:
+    shown = ", ".join(map(str, parts[:12]))
+    return f"{shown} and {len(parts) - 12} more" if len(parts) > 12 else shown

@@ -1,0 +1,180 @@
+"""A home with published models, and a real server process over it."""
+
+import contextlib
+import http.client
+import json
+import os
+import subprocess
+import sys
+import urllib.parse
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import registry
+from registry.content.digest import digest_of
+from registry.content.manifest import CONFIG_TYPE, Descriptor, Manifest
+from registry.content.view import PublishedRelease, ServedState, View
+from registry.store.blobs import LocalBlobStore
+from registry.store.files import replace_file
+
+PROGRAM = """
+import json, logging, sys
+from pathlib import Path
+from registry.server.run import ServerConfig, serve
+options = json.loads(sys.argv[1])
+options |= {name: Path(options[name]) for name in ("blobs", "view", "state")}
+logging.basicConfig(level=logging.INFO)
+serve(ServerConfig(**options), ready=lambda url: print(url, flush=True))
+"""
+
+
+@dataclass
+class Home:
+    """What an inside home holds, as far as the server reads it."""
+
+    root: Path
+    releases: dict = field(default_factory=dict)
+    sequence: int = 0
+
+    @property
+    def blobs(self):
+        return LocalBlobStore(self.root / "blobs")
+
+    @property
+    def view(self):
+        return self.root / "published" / "view.json"
+
+    @property
+    def state(self):
+        return self.root / "server"
+
+    def add(self, name, number, state, *contents):
+        """Add a release whose layers have these contents; return its manifest."""
+        repository, _, tag = name.partition(":")
+        layers = tuple(Descriptor("application/vnd.ollama.image.model", self.blobs.add(content), len(content)) for content in contents)
+        config = b'{"model_format":"gguf"}'
+        manifest = Manifest(Descriptor(CONFIG_TYPE, self.blobs.add(config), len(config)), layers)
+        digest = self.blobs.add(manifest.to_bytes())
+        self.releases[name, number] = PublishedRelease("ab" * 32, repository, tag, number, ServedState(state), digest)
+        return manifest
+
+    def publish(self):
+        """Replace the published view as the writer does."""
+        self.sequence += 1
+        self.view.parent.mkdir(exist_ok=True)
+        replace_file(self.view, View("site-1", self.sequence, tuple(self.releases.values())).to_bytes())
+
+    def journal(self):
+        return [json.loads(line) for line in (self.state / "access.jsonl").read_text().splitlines()]
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def code(self):
+        return json.loads(self.body)["errors"][0]["code"]
+
+
+@dataclass(frozen=True)
+class Server:
+    process: subprocess.Popen
+    url: str
+    log: Path
+
+    @property
+    def address(self):
+        parts = urllib.parse.urlsplit(self.url)
+        return parts.hostname, parts.port
+
+    def ask(self, path, method="GET", headers=(), body=None):
+        """Send one request with exactly this path and return the answer."""
+        connection = http.client.HTTPConnection(*self.address, timeout=30)
+        with contextlib.closing(connection):
+            connection.putrequest(method, path, skip_accept_encoding=True)
+            for name, value in dict(headers).items():
+                connection.putheader(name, value)
+            if body is not None:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read())
+
+    def health(self):
+        return json.loads(self.ask("/healthz").body)
+
+
+@contextlib.contextmanager
+def serving(home, **options):
+    """Run a server over ``home`` while the block runs."""
+    paths = {"blobs": str(home.root / "blobs"), "view": str(home.view), "state": str(home.state)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(registry.__file__).parents[1]), "PYTHONWARNINGS": "error"}
+    home.root.mkdir(exist_ok=True)
+    log = home.root / "server.log"
+    with log.open("ab") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, json.dumps({**paths, "port": 0, "anonymous_pull": True, **options})],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    try:
+        url = process.stdout.readline().strip()
+        assert url, log.read_text()
+        yield Server(process, url, log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def start():
+    """``with start(home, **options) as server:`` runs a server."""
+    return serving
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server and what it serves: one promoted model, one approved one, one that is only in the store."""
+
+    server: Server
+    home: Home
+    promoted: Manifest
+    approved: Manifest
+    hidden: Manifest
+    weights: bytes
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    home = Home(tmp_path_factory.mktemp("served"))
+    weights = bytes(range(256)) * 4096 + b"the end"
+    promoted = home.add("library/gemma3:270m", 1, "promoted", weights, b"a licence")
+    approved = home.add("library/gemma3:270m", 2, "approved", b"other weights", b"a licence")
+    hidden = home.add("library/gemma3:270m", 3, "approved", b"hidden weights")
+    del home.releases["library/gemma3:270m", 3]
+    home.add("clinical/triage:latest", 1, "approved", b"triage")
+    home.publish()
+    with serving(home) as server:
+        yield Served(server, home, promoted, approved, hidden, weights)
+
+
+@pytest.fixture
+def manifest_digest():
+    return lambda manifest: digest_of(manifest.to_bytes())
