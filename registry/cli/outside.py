@@ -148,7 +148,7 @@ def pins_command(settings: Settings) -> None:
 @click.option(
     "--recipient", "recipients", required=True, multiple=True, type=_existing, metavar="FILE", help="A site's site.pub; several for several sites."
 )
-@click.option("--part-size", type=Size(), default=DEFAULT_PART_BYTES, show_default="1GiB", help="Largest part; 500M is decimal, 500MiB binary.")
+@click.option("--part-size", type=Size(), default=DEFAULT_PART_BYTES, help="Largest part; 500M is decimal, 500MiB binary.  [default: 1GiB]")
 @click.option("--no-read-back", is_flag=True, help="Don't read the medium again after writing; cheap sticks lose what they acknowledged.")
 @pass_settings
 def export_command(

@@ -11,7 +11,6 @@ import click
 
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
 from registry.errors import Usage
-from registry.server.run import ServerConfig, serve
 from registry.store.home import SITE
 
 __all__ = ["serve_command"]
@@ -57,6 +56,8 @@ def serve_command(settings: Settings, *, listen: str, anonymous_pull: bool, stat
       airlock serve --anonymous-pull
       ollama pull --insecure 127.0.0.1:5000/library/gemma3:270m
     """
+    from registry.server.run import ServerConfig, serve  # noqa: PLC0415 - a quarter of a second that no other command should wait for
+
     home = settings.home
     home.require(SITE)
     host, port = _address(listen)

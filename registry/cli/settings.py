@@ -126,12 +126,18 @@ def _global_options() -> list[click.Option]:
     ]
 
 
+def _keep_lines(text: str | None) -> str | None:
+    """Turn the two characters that a raw docstring holds into the backspace by which click leaves a paragraph's lines as they are."""
+    return text and text.replace("\\b", "\b")
+
+
 class AirlockCommand(click.Command):
     """A command that also takes the global options; its help text keeps its examples' lines."""
 
     def __init__(self, *args: Any, **rest: Any) -> None:
         super().__init__(*args, **rest)
         self.params = [*self.params, *_global_options()]
+        self.help = _keep_lines(self.help)
 
 
 class AirlockGroup(click.Group):
@@ -143,6 +149,7 @@ class AirlockGroup(click.Group):
     def __init__(self, *args: Any, **rest: Any) -> None:
         super().__init__(*args, **rest)
         self.params = [*self.params, *_global_options()]
+        self.help = _keep_lines(self.help)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of the journey, not of the alphabet."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from registry.content import canonical
 from registry.errors import FormatRefused, NotFound, StoreFailed, Usage
-from registry.store.files import read_limited, replace_file, storage_errors
+from registry.store.files import read_limited, replace_file, storage_errors, sweep_temporaries
 from registry.trust.roles import format_time
 
 __all__ = ["SITE", "STATION", "Home"]
@@ -74,6 +74,12 @@ class Home:
                 why=f"this command belongs to {_PLACE[kind]}",
                 hint="name the other home with --home DIR or AIRLOCK_HOME",
             )
+
+    def sweep(self) -> None:
+        """Remove the temporary files that an interrupted writer left; the caller holds the lock."""
+        with storage_errors(f"the home {self.root}"):
+            for directory in (self.root, self.incoming, self.view.parent, *self.blobs.glob("sha256/*")):
+                sweep_temporaries(directory)
 
     def create(self) -> None:
         """Make the directory, readable by its owner; a home comes to be only by :meth:`mark`."""

@@ -27,7 +27,7 @@ from registry.trust.statement import parse_statement
 from registry.trust.verifier import VerifiedRelease, verify_release
 from registry.workflow.offered import read_header, read_index, read_metadata
 from registry.workflow.progress import Progress
-from registry.workflow.receive import Receiver
+from registry.workflow.receive import Receiver, forget
 from registry.workflow.site import OpenSite, open_site, publish
 from registry.workflow.station import Passphrase
 from registry.workflow.structure import check_structure
@@ -143,6 +143,7 @@ def _import_set(site: OpenSite, folders: list[SetFolder], outcome: SetOutcome, n
             why=f"issued {format_time(refreshed.issued)}; every release in it that still stands is here already",
             hint="ask the publisher for the newest export",
         )
+    forget(site.home.incoming, index.set_id)
     if not outcome.refused and site.log.completed_sets().get(index.set_id) != digest_of(header.to_bytes()):
         with site.log.transaction():
             subject = {"set": index.set_id, "publisher": index.publisher, "header": digest_of(header.to_bytes())}
@@ -261,7 +262,6 @@ def _receive(
             why=f"missing: {_numbers(absent)} of {index.parts} part(s)",
             hint="copy the medium again; what arrived is kept, the same command continues",
         )
-    receiver.forget()
 
 
 def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome: SetOutcome, now: datetime) -> None:

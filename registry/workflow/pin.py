@@ -47,6 +47,7 @@ def pin(home: Home, reference: Reference, source: str, options: Options, *, now:
     """
     home.require(STATION)
     with home.locked("pin"):
+        home.sweep()
         text = _text(home)
         before = parse_pins(text, what=_FILE_NAME).get(reference)
         found = open_source(source, options=options, progress=advance)

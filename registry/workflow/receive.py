@@ -24,7 +24,7 @@ from registry.store.files import read_limited, replace_file, storage_errors
 from registry.store.medium import SetFolder
 from registry.workflow.progress import Advance
 
-__all__ = ["Receiver"]
+__all__ = ["Receiver", "forget"]
 
 _JOURNAL_BYTES = 1 << 20
 
@@ -54,7 +54,7 @@ class Receiver:
         self._blobs = blobs
         self._index = index
         self._set_key = set_key
-        self._journal = incoming / f"{index.set_id}.parts"
+        self._journal = _journal(incoming, index.set_id)
         self._arriving = {
             each.digest: _Arriving(each, incoming / hex_of(each.digest), new_digester())
             for each in index.objects
@@ -100,10 +100,6 @@ class Receiver:
                 if part_name(number) in where:
                     self._take(number, where[part_name(number)], ring, advance)
                     self._settle(ring, settled)
-
-    def forget(self) -> None:
-        """Remove what only an unfinished import needs."""
-        self._journal.unlink(missing_ok=True)
 
     def _missing_in(self, number: int) -> Iterator[Slice]:
         return (each for each in self._index.slices(number) if each.object.digest in self._arriving)
@@ -200,6 +196,15 @@ class Receiver:
             del self._arriving[digest]
             settled(digest)
         self._slices = {number: pieces for number in self._slices if (pieces := list(self._missing_in(number)))}
+
+
+def forget(incoming: Path, set_id: str) -> None:
+    """Remove what only an unfinished import of this set needs."""
+    _journal(incoming, set_id).unlink(missing_ok=True)
+
+
+def _journal(incoming: Path, set_id: str) -> Path:
+    return incoming / f"{set_id}.parts"
 
 
 def _write_at(descriptor: int, data: memoryview, offset: int) -> None:

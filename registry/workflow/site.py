@@ -13,7 +13,7 @@ from registry.content.view import PublishedRelease, ServedState, View
 from registry.errors import Usage
 from registry.media.recipients import Identity
 from registry.store.blobs import LocalBlobStore
-from registry.store.files import replace_file, storage_errors, sweep_temporaries
+from registry.store.files import replace_file, storage_errors
 from registry.store.home import SITE, Home
 from registry.store.keystore import read_public
 from registry.store.site import APPROVED, PROMOTED, Site
@@ -83,7 +83,7 @@ def open_site(home: Home, passphrase: Passphrase, command: str) -> Iterator[Open
         keys, identity = open_keys(home, passphrase())
         log = Site(home.database)
         try:
-            sweep_temporaries(home.root)
+            home.sweep()
             publish(home, log)
             yield OpenSite(home, log, LocalBlobStore(home.blobs), keys, identity)
         finally:
@@ -124,6 +124,5 @@ def publish(home: Home, log: Site) -> None:
     with storage_errors(f"the published view {home.view}"):
         home.view.parent.mkdir(mode=0o755, exist_ok=True)
         home.view.parent.chmod(0o755)
-        sweep_temporaries(home.view.parent)
         if not home.view.exists() or home.view.read_bytes() != data:
             replace_file(home.view, data)

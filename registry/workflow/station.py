@@ -106,6 +106,7 @@ def open_station(home: Home, passphrase: Passphrase, command: str) -> Iterator[O
         keys, identity = open_keys(home, passphrase())
         log = Station(home.database)
         try:
+            home.sweep()
             yield OpenStation(home, log, keys, identity)
         finally:
             log.close()
