@@ -22,7 +22,7 @@ what did **not** happen (``unchanged``).  The command line prints one line for e
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "AirlockError",
@@ -45,17 +45,18 @@ class AirlockError(Exception):
     """A deliberate refusal or failure, worded for the person at the keyboard.
 
     ``what`` is one line without a full stop; ``why`` and ``hint`` are a line, several lines, or empty; ``unchanged`` says what did not
-    happen and is filled in at the top when the place that raised could not know.
+    happen and is filled in at the top when the place that raised could not know; ``details`` are more members for ``--json``.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, what: str, *, why: str = "", hint: str = "", unchanged: str = "") -> None:
+    def __init__(self, what: str, *, why: str = "", hint: str = "", unchanged: str = "", details: dict[str, Any] | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.why = why
         self.hint = hint
         self.unchanged = unchanged
+        self.details = details or {}
 
     def __str__(self) -> str:
         return f"{self.what}: {self.why}" if self.why else self.what
@@ -69,6 +70,7 @@ class AirlockError(Exception):
             "why": self.why,
             "hint": self.hint,
             "unchanged": self.unchanged,
+            **self.details,
         }
 
 

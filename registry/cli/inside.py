@@ -8,22 +8,26 @@ from typing import Any
 
 import click
 
+from registry.cli.evidence import evidence_command, evidence_json, evidence_lines
 from registry.cli.output import grouped, human_bytes, table
 from registry.cli.serve import serve_command
-from registry.cli.settings import AirlockCommand, AirlockGroup, Settings, pass_settings
+from registry.cli.settings import ActorCommand, AirlockCommand, AirlockGroup, Settings, pass_settings
+from registry.cli.trust import trust_group
 from registry.content.reference import parse_selector
 from registry.errors import NotFound, StoreFailed
+from registry.media.suites import SUITE_XWING, SUITES
 from registry.store.home import SITE
 from registry.store.log import Event
 from registry.store.site import PROMOTED, QUARANTINE, CatalogRelease
 from registry.trust.statement import Release, parse_statement
+from registry.trust.withdrawal import Severity
+from registry.workflow.affected import Affected, nodes_with
 from registry.workflow.check import check
 from registry.workflow.importing import SetOutcome, import_media
 from registry.workflow.lifecycle import Moved, approve, promote, rollback
 from registry.workflow.site import init_site, read_site
 from registry.workflow.site_card import FILE_NAME
 from registry.workflow.station import read_station
-from registry.workflow.trust import parse_fingerprint, trust_add
 
 __all__ = ["COMMANDS"]
 
@@ -37,8 +41,15 @@ def site_group() -> None:
 
 
 @site_group.command("init")
+@click.option(
+    "--suite",
+    type=click.Choice([each.short for each in SUITES.values()]),
+    default=SUITES[SUITE_XWING].short,
+    show_default=True,
+    help="How sets for this site are sealed: xwing (post-quantum), p384 (FIPS-approved algorithms), mlkem1024-p384 (both).",
+)
 @pass_settings
-def site_init_command(settings: Settings) -> None:
+def site_init_command(settings: Settings, *, suite: str) -> None:
     r"""Create a site registry: its keys, its log, and site.pub for the publisher.
 
     \b
@@ -46,7 +57,8 @@ def site_init_command(settings: Settings) -> None:
       airlock site init
     """
     settings.unchanged = "nothing was created"
-    card = init_site(settings.home, settings.new_passphrase(), datetime.now(UTC))
+    name = next(name for name, each in SUITES.items() if each.short == suite)
+    card = init_site(settings.home, settings.new_passphrase(), datetime.now(UTC), suite=name)
     path = settings.home.root / FILE_NAME
     text = f"""\
 site         {card.site}
@@ -57,42 +69,19 @@ fingerprint  {grouped(card.fingerprint)}
 Carry site.pub to the publisher and read its fingerprint out on the phone: whoever
 swaps it on the way could open what is meant for this site.
 Back up {settings.home.root / "keystore.json"} and keep the passphrase somewhere else."""
-    document = {"home": str(settings.home.root), "kind": SITE, "site": card.site, "fingerprint": card.fingerprint, "site_pub": str(path)}
+    document = {
+        "home": str(settings.home.root),
+        "kind": SITE,
+        "site": card.site,
+        "suite": suite,
+        "fingerprint": card.fingerprint,
+        "site_pub": str(path),
+    }
     settings.output.result(document, text)
     settings.output.next_step("airlock export --to MEDIUM --recipient site.pub   # outside")
 
 
-@click.group("trust", cls=AirlockGroup)
-def trust_group() -> None:
-    """Say which publishers this site believes."""
-
-
-@trust_group.command("add")
-@click.argument("medium", type=_directory, metavar="DIR")
-@click.option("--fingerprint", required=True, metavar="DIGITS", help="The root's SHA-256, heard by phone; letter case and grouping don't matter.")
-@click.option(
-    "--namespace", "namespaces", multiple=True, metavar="PATTERN", help="Repository patterns this publisher alone may use, such as 'clinical/*'."
-)
-@pass_settings
-def trust_add_command(settings: Settings, medium: Path, *, fingerprint: str, namespaces: tuple[str, ...]) -> None:
-    r"""Trust the publisher of the set on a medium, once its fingerprint was compared.
-
-    \b
-    Example:
-      airlock trust add /media/usb --fingerprint '7f3a 91c2 …'
-    """
-    settings.unchanged = "nobody new is trusted; nothing was imported"
-    done = trust_add(settings.home, medium, parse_fingerprint(fingerprint), namespaces, settings.passphrase, now=datetime.now(UTC))
-    document = {"publisher": done.publisher, "namespaces": list(done.namespaces), "root": done.root, "new": done.new}
-    text = f"""\
-{"trusted" if done.new else "already trusted"}
-publisher   {done.publisher}
-for names   {", ".join(done.namespaces)}"""
-    settings.output.result(document, text)
-    settings.output.next_step(f"airlock import {medium}")
-
-
-@click.command("import", cls=AirlockCommand)
+@click.command("import", cls=ActorCommand)
 @click.argument("media", nargs=-1, required=True, type=_directory, metavar="DIR...")
 @pass_settings
 def import_command(settings: Settings, media: tuple[Path, ...]) -> None:
@@ -105,10 +94,11 @@ def import_command(settings: Settings, media: tuple[Path, ...]) -> None:
       airlock import /media/usb
     """
     settings.unchanged = f"nothing was imported; {_NOTHING_MOVED}"
-    done = import_media(settings.home, media, settings.passphrase, now=datetime.now(UTC), progress=settings.progress)
+    done = import_media(settings.home, media, settings.credentials, now=datetime.now(UTC), progress=settings.progress)
     for outcome in done.sets:
         if outcome.litter:
             settings.output.note(f"set {outcome.set_id}: ignored, never opened: {', '.join(outcome.litter)}")
+    withdrawn = _tell_withdrawn(settings, [each for outcome in done.sets for each in outcome.withdrawn])
     problem = done.problem()
     new = [name for outcome in done.sets for name in outcome.new]
     if problem is not None:
@@ -118,8 +108,36 @@ def import_command(settings: Settings, media: tuple[Path, ...]) -> None:
         problem.unchanged = f"imported all the same: {', '.join(new)}; {_NOTHING_MOVED}" if new else settings.unchanged
         raise problem
     text = "\n".join(filter(None, map(_describe_set, done.sets)))
-    settings.output.result({"sets": [_set_json(outcome) for outcome in done.sets]}, text)
+    settings.output.result({"sets": [_set_json(outcome) for outcome in done.sets], "withdrawn": withdrawn}, text)
     settings.output.next_step(*(f"airlock approve {name}" for name in new))
+
+
+def _tell_withdrawn(settings: Settings, releases: list[CatalogRelease]) -> list[dict[str, Any]]:
+    """Warn of each release that its publisher withdrew, and name the nodes that have it."""
+    affected = nodes_with(settings.home, [each.manifest for each in releases]) if releases else Affected({})
+    if affected.unknown:
+        settings.output.warn(affected.unknown)
+    document = []
+    for each in releases:
+        assert each.withdrawal is not None
+        stopped = each.withdrawal.severity is Severity.STOP
+        nodes = affected.nodes.get(each.manifest, ())
+        settings.output.warn(f"{each.name} was withdrawn by its publisher: {each.withdrawal.why}")
+        settings.output.warn(
+            "it is no longer served" if stopped else f"it is {each.state} until somebody acts: airlock withdraw {each.reference}@{each.number}"
+        )
+        settings.output.warn(f"pulled by: {', '.join(nodes) or 'no node, as far as the access journal here knows'}")
+        document.append(
+            {
+                "name": str(each.reference),
+                "release": each.number,
+                "manifest": each.manifest,
+                "severity": str(each.withdrawal.severity),
+                "why": each.withdrawal.why,
+                "nodes": list(nodes),
+            }
+        )
+    return document
 
 
 def _set_json(outcome: SetOutcome) -> dict[str, Any]:
@@ -137,6 +155,8 @@ def _set_json(outcome: SetOutcome) -> dict[str, Any]:
 def _describe_set(outcome: SetOutcome) -> str:
     if outcome.problem is not None:
         return f"set {outcome.set_id}: skipped, {outcome.problem.what.partition(': ')[2] or outcome.problem.what}"
+    if not outcome.new and outcome.age == "newer":
+        return f"set {outcome.set_id}: newer metadata accepted, no new release"
     if not outcome.new:
         return f"set {outcome.set_id}: nothing to do, {len(outcome.present)} release(s) are here already"
     rows = [f"quarantine  {name}" for name in outcome.new] + [f"here        {name}" for name in outcome.present]
@@ -171,6 +191,7 @@ def _release_json(each: CatalogRelease) -> dict[str, Any]:
         "tag": f"{each.reference.tag}-r{each.number}",
         "set": each.set_id,
         "since": each.changed,
+        "withdrawal": {"severity": str(each.withdrawal.severity), "why": each.withdrawal.why} if each.withdrawal else None,
     }
 
 
@@ -199,6 +220,7 @@ def show_command(settings: Settings, name: str) -> None:
             "inspection": dict(release.inspection),
             "size": sum(item.size for item in release.objects[1:]),
             "objects": [{"digest": item.digest, "size": item.size, "media_type": item.media_type} for item in release.objects],
+            "evidence": evidence_json(release),
         }
         for each, release in zip(found, stated, strict=True)
     ]
@@ -212,15 +234,16 @@ def _describe_release(each: CatalogRelease, release: Release) -> str:
     objects = table(
         ("BLOB", "SIZE", "TYPE"), [(item.digest[:19] + "…", human_bytes(item.size), item.media_type.rpartition("/")[2]) for item in release.objects]
     )
+    said = f"\nwithdrawn  {each.withdrawal.severity}: {each.withdrawal.why}" if each.withdrawal else ""
     return f"""\
 {each.name}
-state      {each.state} since {each.changed}
+state      {each.state} since {each.changed}{said}
 served as  {served.get(each.state, f"{each.reference.tag}-r{each.number}")}
 manifest   {each.manifest}
 statement  {each.statement}
 publisher  {each.publisher}
 source     {release.source}
-model      {inspection}
+model      {inspection}{evidence_lines(release)}
 set        {each.set_id}
 
 {objects}"""
@@ -239,7 +262,7 @@ def _moved(settings: Settings, moved: Moved, sentence: str) -> None:
     settings.output.result(document, sentence if moved.changed else f"nothing to do: {moved.release.name} is {moved.state} already")
 
 
-@click.command("approve", cls=AirlockCommand)
+@click.command("approve", cls=ActorCommand)
 @click.argument("name")
 @pass_settings
 def approve_command(settings: Settings, name: str) -> None:
@@ -256,12 +279,12 @@ def approve_command(settings: Settings, name: str) -> None:
     def confirm(move: Moved) -> None:
         settings.confirm(f"Approve {move.release.name} ({move.release.manifest[:19]}…)?")
 
-    moved = approve(settings.home, parse_selector(name), settings.passphrase, confirm, now=datetime.now(UTC))
+    moved = approve(settings.home, parse_selector(name), settings.credentials, confirm, now=datetime.now(UTC))
     _moved(settings, moved, f"approved  {moved.release.name}  {moved.release.manifest}")
     settings.output.next_step(f"airlock promote {moved.release.reference}")
 
 
-@click.command("promote", cls=AirlockCommand)
+@click.command("promote", cls=ActorCommand)
 @click.argument("name")
 @pass_settings
 def promote_command(settings: Settings, name: str) -> None:
@@ -277,13 +300,13 @@ def promote_command(settings: Settings, name: str) -> None:
         now_served = f"; it serves {move.replaced.name} now" if move.replaced else ""
         settings.confirm(f"Let {move.release.reference} serve {move.release.name} ({move.release.manifest[:19]}…){now_served}?")
 
-    moved = promote(settings.home, parse_selector(name), settings.passphrase, confirm, now=datetime.now(UTC))
+    moved = promote(settings.home, parse_selector(name), settings.credentials, confirm, now=datetime.now(UTC))
     instead = f"\ninstead of {moved.replaced.name}  (airlock rollback {moved.release.reference} goes back)" if moved.replaced else ""
     _moved(settings, moved, f"promoted  {moved.release.name}  {moved.release.manifest}{instead}")
     settings.output.next_step("airlock serve --anonymous-pull   # unless it runs already")
 
 
-@click.command("rollback", cls=AirlockCommand)
+@click.command("rollback", cls=ActorCommand)
 @click.argument("name")
 @pass_settings
 def rollback_command(settings: Settings, name: str) -> None:
@@ -300,7 +323,7 @@ def rollback_command(settings: Settings, name: str) -> None:
         was = move.replaced.name if move.replaced else "nothing"
         settings.confirm(f"Let {move.release.reference} serve {move.release.name} again instead of {was}?")
 
-    moved = rollback(settings.home, parse_selector(name), settings.passphrase, confirm, now=datetime.now(UTC))
+    moved = rollback(settings.home, parse_selector(name), settings.credentials, confirm, now=datetime.now(UTC))
     was = f"\ninstead of   {moved.replaced.name}" if moved.replaced else ""
     _moved(settings, moved, f"rolled back to {moved.release.name}  {moved.release.manifest}{was}")
 
@@ -377,6 +400,7 @@ COMMANDS = (
     import_command,
     list_command,
     show_command,
+    evidence_command,
     approve_command,
     promote_command,
     rollback_command,

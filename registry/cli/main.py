@@ -10,9 +10,12 @@ import click
 
 from registry import __version__
 from registry.cli.inside import COMMANDS as INSIDE
+from registry.cli.nodes import COMMANDS as NODES
 from registry.cli.output import print_error
 from registry.cli.outside import COMMANDS as OUTSIDE
+from registry.cli.people import COMMANDS as PEOPLE
 from registry.cli.settings import AirlockGroup, Settings
+from registry.cli.signers import COMMANDS as SIGNERS
 from registry.errors import AirlockError, Interrupted, Usage
 
 __all__ = ["airlock", "main"]
@@ -24,8 +27,11 @@ def airlock() -> None:
     r"""Carry pinned, signed models across an air gap and serve them to Ollama.
 
     \b
-    outside   init, pin, pins, export, inspect
-    inside    site init, trust add, import, list, show, approve, promote, rollback, serve
+    outside   init, pin, pins, export, inspect, withdraw
+    signers   key, root, release prepare, sign
+    inside    site init, trust, import, list, show, evidence, approve, promote, rollback, serve
+    nodes     node, access, token, journal
+    people    people, proposals, confirm, reject, clock reset, restore
     both      log, check
 
     \b
@@ -35,7 +41,7 @@ def airlock() -> None:
     """
 
 
-for _command in (*OUTSIDE, *INSIDE):
+for _command in (*OUTSIDE, *SIGNERS, *INSIDE, *PEOPLE, *NODES):
     airlock.add_command(_command)
 
 
@@ -54,10 +60,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except AirlockError as error:
         return _end(error, settings)
     except click.UsageError as error:
+        settings.json = settings.json or "--json" in (sys.argv[1:] if arguments is None else arguments)  # it may stand behind what can't be parsed
         command = error.ctx.command_path if error.ctx else "airlock"
         return _end(Usage(error.format_message(), hint=f"{command} --help shows what it takes, with an example"), settings)
     except (click.Abort, KeyboardInterrupt):
         return _end(Interrupted("interrupted", hint="the same command continues where it stopped"), settings)
+    except SystemExit:
+        return 0  # click leaves so, and only so, when whoever read us has gone
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has gone; the interpreter must not complain at its end
         return 0

@@ -10,12 +10,15 @@ import click
 
 from registry.cli.output import grouped, human_bytes, table
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
+from registry.content.digest import digest_of
 from registry.content.reference import parse_reference
-from registry.errors import AirlockError
+from registry.errors import AirlockError, Usage
 from registry.sources.pinning import Options
 from registry.trust.roles import format_time
+from registry.workflow.evidence import Upstream
 from registry.workflow.export import DEFAULT_PART_BYTES, export
 from registry.workflow.inspect import Inspected, inspect
+from registry.workflow.known_recipients import ESCROW
 from registry.workflow.pin import pin, read_pins
 from registry.workflow.station import init_station, read_station
 
@@ -41,24 +44,62 @@ class Size(click.ParamType[int]):
         return int(match[1]) * int((1024 if match[3] else 1000) ** power)
 
 
+class Threshold(click.ParamType[tuple[str, int]]):
+    """``ROLE=N``, such as ``root=2``."""
+
+    name = "threshold"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Return the role and the number of keys that must sign."""
+        role, _, number = str(value).partition("=")
+        if role not in ("root", "release", "station") or not number.isdigit() or not 1 <= int(number) <= 20:
+            self.fail(f"{value!r} is not ROLE=N with root or release and 1 to 20", param, ctx)
+        return role, int(number)
+
+
 @click.command("init", cls=AirlockCommand)
+@click.option("--threshold", "thresholds", type=Threshold(), multiple=True, metavar="ROLE=N", help="How many keys of root or release must sign.")
+@click.option("--keys-here", is_flag=True, help="Make all the keys that the thresholds ask for on this machine.")
 @pass_settings
-def init_command(settings: Settings) -> None:
+def init_command(settings: Settings, *, thresholds: tuple[tuple[str, int], ...], keys_here: bool) -> None:
     r"""Create a publishing station: its keys and its root of trust.
 
     \b
-    Example:
+    Examples:
       airlock init
+      airlock init --threshold root=2 --threshold release=2
     """
     settings.unchanged = "nothing was created"
-    fingerprint = init_station(settings.home, settings.new_passphrase(), datetime.now(UTC))
+    wanted = dict(thresholds)
+    if "station" in wanted:
+        raise Usage("the station signs alone", why="snapshot and timestamp are this machine's work", hint="set thresholds for root and release")
+    fingerprint = init_station(settings.home, settings.new_passphrase(), wanted, datetime.now(UTC), keys_here=keys_here)
+    missing = [{"role": role, "needed": count, "have": 1, "missing": count - 1} for role, count in wanted.items() if count > 1 and not keys_here]
+    document = {"home": str(settings.home.root), "kind": "station", "publisher": fingerprint, "fingerprint": fingerprint, "missing": missing}
+    if not fingerprint:
+        lines = [f"missing      {each['missing']} more key(s) for {each['role']}, {each['needed']} must sign" for each in missing]
+        text = "\n".join(
+            [
+                f"station      {settings.home.root}",
+                *lines,
+                "",
+                "There is a root of trust, and a fingerprint, once these keys are added and have signed.",
+            ]
+        )
+        settings.output.result(document, text)
+        settings.output.next_step(
+            "airlock key new NAME; airlock key show NAME --to FILE   # each holder, on their own machine",
+            "airlock root add-key FILE --role ROLE   # here, once for each",
+            "airlock root sign",
+        )
+        return
     text = f"""\
 station      {settings.home.root}
 fingerprint  {grouped(fingerprint)}
 
 Write the fingerprint down: sites compare it by phone before they trust this station.
 Back up {settings.home.root / "keystore.json"} and keep the passphrase somewhere else."""
-    settings.output.result({"home": str(settings.home.root), "kind": "station", "publisher": fingerprint, "fingerprint": fingerprint}, text)
+    settings.output.result(document, text)
     settings.output.next_step("airlock pin library/gemma3:270m --from file:gemma-3-270m.gguf")
 
 
@@ -69,9 +110,20 @@ Back up {settings.home.root / "keystore.json"} and keep the passphrase somewhere
 @click.option("--system", type=_existing, metavar="FILE", help="With file: the system text.")
 @click.option("--params", type=_existing, metavar="FILE", help="With file: PARAMETER lines of a Modelfile, or Ollama's params JSON.")
 @click.option("--license", "licenses", type=_existing, multiple=True, metavar="FILE", help="With file: a licence; may be given several times.")
+@click.option("--upstream-oms", "bundle", type=_existing, metavar="FILE", help="With file: the OMS signature of the model's makers; it is carried.")
+@click.option("--upstream-key", "key", type=_existing, metavar="FILE", help="The public key (PEM, elliptic curve) that signature must be by.")
 @pass_settings
 def pin_command(
-    settings: Settings, name: str, source: str, *, template: Path | None, system: Path | None, params: Path | None, licenses: tuple[Path, ...]
+    settings: Settings,
+    name: str,
+    source: str,
+    *,
+    template: Path | None,
+    system: Path | None,
+    params: Path | None,
+    licenses: tuple[Path, ...],
+    bundle: Path | None,
+    key: Path | None,
 ) -> None:
     r"""Fix NAME ([namespace/]model[:tag]) to what SOURCE holds now.
 
@@ -83,10 +135,14 @@ def pin_command(
       airlock pin gemma3:270m --from ollama-store:gemma3:270m
     """
     settings.unchanged = "nothing was pinned"
+    if (bundle is None) != (key is None):
+        raise Usage("--upstream-oms and --upstream-key go together", hint="name the signature and the key it must be by")
+    signed = (bundle, key) if bundle and key else None
     reference = parse_reference(name, pinnable=True)
     total = _file_size(source)
     with settings.progress.task(f"reading {source}", total) as advance:
-        done = pin(settings.home, reference, source, Options(template, system, params, licenses), now=datetime.now(UTC), advance=advance)
+        options = Options(template, system, params, licenses)
+        done = pin(settings.home, reference, source, options, now=datetime.now(UTC), advance=advance, signed=signed)
     document = {
         "name": str(reference),
         "manifest": done.pin.manifest,
@@ -94,12 +150,21 @@ def pin_command(
         "newline_dropped": done.pin.newline_dropped,
         "size": done.manifest.size,
         "changed": done.changed,
+        "upstream": _upstream_json(done.upstream),
     }
+    by = f"\nupstream   signed as {done.upstream.signer.name}, key {done.upstream.signer.key.fingerprint}" if done.upstream else ""
     was = f"\nbefore     {done.before.manifest}" if done.before and done.changed else ""
     same = "" if done.changed else "  (as before)"
-    text = f"pinned     {reference}  {human_bytes(done.manifest.size)}\nmanifest   {done.pin.manifest}{same}{was}\nsource     {done.pin.source}"
+    text = f"pinned     {reference}  {human_bytes(done.manifest.size)}\nmanifest   {done.pin.manifest}{same}{was}\nsource     {done.pin.source}{by}"
     settings.output.result(document, text)
     settings.output.next_step("airlock export --to MEDIUM --recipient site.pub")
+
+
+def _upstream_json(upstream: Upstream | None) -> dict[str, object] | None:
+    if upstream is None:
+        return None
+    signer = upstream.signer
+    return {"bundle": digest_of(upstream.bundle), "key": signer.key.fingerprint, "signed_name": signer.name, "file": upstream.file}
 
 
 def _file_size(source: str) -> int:
@@ -129,6 +194,7 @@ def pins_command(settings: Settings) -> None:
             "source": each.source,
             "pinned": format_time(each.pinned.astimezone(UTC)),
             "newline_dropped": each.newline_dropped,
+            "upstream_oms": each.upstream_oms,
             "release": numbers.get((each.reference, each.manifest)),
         }
         for each in pins.values()
@@ -148,11 +214,21 @@ def pins_command(settings: Settings) -> None:
 @click.option(
     "--recipient", "recipients", required=True, multiple=True, type=_existing, metavar="FILE", help="A site's site.pub; several for several sites."
 )
+@click.option("--escrow", type=_existing, metavar="FILE", help="An escrow.pub: whoever keeps the escrow can open the set, too.")
 @click.option("--part-size", type=Size(), default=DEFAULT_PART_BYTES, help="Largest part; 500M is decimal, 500MiB binary.  [default: 1GiB]")
 @click.option("--no-read-back", is_flag=True, help="Don't read the medium again after writing; cheap sticks lose what they acknowledged.")
+@click.option("--metadata-only", is_flag=True, help="No models, only what this station says now: withdrawals, new keys.")
 @pass_settings
 def export_command(
-    settings: Settings, names: tuple[str, ...], medium: Path, recipients: tuple[Path, ...], *, part_size: int, no_read_back: bool
+    settings: Settings,
+    names: tuple[str, ...],
+    medium: Path,
+    recipients: tuple[Path, ...],
+    *,
+    escrow: Path | None,
+    part_size: int,
+    no_read_back: bool,
+    metadata_only: bool,
 ) -> None:
     r"""Sign the pinned models, seal them to sites and write them to a medium.
 
@@ -163,6 +239,8 @@ def export_command(
       airlock export --to /media/usb --recipient site.pub
     """
     settings.unchanged = "no set was finished; the same command continues where this one stopped"
+    if metadata_only and names:
+        raise Usage("--metadata-only carries no models", hint="leave the names out")
     now = datetime.now(UTC)
     references = [parse_reference(name) for name in names]
     done = export(
@@ -173,11 +251,14 @@ def export_command(
         settings.passphrase,
         part_size=part_size,
         read_back=not no_read_back,
+        metadata_only=metadata_only,
+        escrow=escrow,
         now=now,
         progress=settings.progress,
     )
-    for card in done.new_sites:
-        settings.output.note(f"new recipient, site {card.site[:8]}: compare its fingerprint by phone: {grouped(card.fingerprint)}")
+    for name, digits in done.new_recipients:
+        who = "the escrow" if name == ESCROW else f"site {name[:8]}"
+        settings.output.note(f"new recipient, {who}: compare its fingerprint by phone: {grouped(digits)}")
     if no_read_back:
         settings.output.warn("the medium was not read back: nobody has seen yet that it holds what was written")
     document = {

@@ -15,9 +15,10 @@ import click
 from registry.cli.output import Bars, Output
 from registry.errors import Usage
 from registry.store.home import Home
+from registry.workflow.actor import Credentials, own_key
 from registry.workflow.progress import Progress
 
-__all__ = ["AirlockCommand", "AirlockGroup", "Settings", "pass_settings"]
+__all__ = ["ActorCommand", "AirlockCommand", "AirlockGroup", "Settings", "pass_settings"]
 
 _DEFAULT_HOME = "~/.airlock"
 
@@ -31,6 +32,8 @@ class Settings:
     yes: bool = False
     quiet: bool = False
     passphrase_file: str = ""
+    actor: str = ""
+    actor_passphrase_file: str = ""
     unchanged: str = ""
 
     @property
@@ -50,11 +53,17 @@ class Settings:
 
     def passphrase(self) -> str:
         """Return the passphrase of an existing keystore, from the file or the terminal."""
-        return self._from_file() or self._ask("Passphrase: ")
+        return self._from_file(self._file_name()) or self._ask("Passphrase: ")
+
+    @property
+    def credentials(self) -> Credentials:
+        """How a site is opened: with the key of ``--actor``, else of ``AIRLOCK_ACTOR``, else with the one in the site's keystore."""
+        where = self.actor or os.environ.get("AIRLOCK_ACTOR", "")
+        return Credentials(self.passphrase, own_key(where, self._actor_passphrase) if where else None)
 
     def new_passphrase(self) -> str:
         """Return the passphrase of a keystore to be made; at a terminal it is typed twice."""
-        from_file = self._from_file()
+        from_file = self._from_file(self._file_name())
         if from_file:
             return from_file
         first = self._ask("New passphrase (it protects every private key of this home): ")
@@ -76,8 +85,11 @@ class Settings:
     def _file_name(self) -> str:
         return self.passphrase_file or os.environ.get("AIRLOCK_PASSPHRASE_FILE", "")
 
-    def _from_file(self) -> str:
-        name = self._file_name()
+    def _actor_passphrase(self) -> str:
+        name = self.actor_passphrase_file or os.environ.get("AIRLOCK_ACTOR_PASSPHRASE_FILE", "")
+        return self._from_file(name) or self._ask("Passphrase of your own key: ", "--actor-passphrase-file FILE or AIRLOCK_ACTOR_PASSPHRASE_FILE")
+
+    def _from_file(self, name: str) -> str:
         if not name:
             return ""
         try:
@@ -89,12 +101,12 @@ class Settings:
             raise Usage(f"{name}: the passphrase file's first line is empty")
         return line
 
-    def _ask(self, prompt: str) -> str:
+    def _ask(self, prompt: str, options: str = "--passphrase-file FILE or AIRLOCK_PASSPHRASE_FILE") -> str:
         if not sys.stdin.isatty():
             raise Usage(
                 "a passphrase is needed",
                 why="there is no terminal to ask at, and no file was named",
-                hint="name a file whose first line is the passphrase: --passphrase-file FILE or AIRLOCK_PASSPHRASE_FILE",
+                hint=f"name a file whose first line is the passphrase: {options}",
             )
         return getpass.getpass(prompt, sys.stderr)
 
@@ -108,20 +120,33 @@ def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     return callback
 
 
-def _global_options() -> list[click.Option]:
-    def option(*names: str, keep: str, **rest: Any) -> click.Option:
-        return click.Option(names, expose_value=False, callback=_keep(keep), is_eager=True, **rest)
+def _option(*names: str, keep: str, **rest: Any) -> click.Option:
+    return click.Option(names, expose_value=False, callback=_keep(keep), is_eager=True, **rest)
 
+
+def _global_options() -> list[click.Option]:
     return [
-        option("--home", keep="home_option", metavar="DIR", help="The home to work in.  [env: AIRLOCK_HOME; default: ~/.airlock]"),
-        option("--json", keep="json", is_flag=True, help="One JSON document on stdout; messages on stderr."),
-        option("--yes", keep="yes", is_flag=True, help="Don't ask before acting."),
-        option("--quiet", keep="quiet", is_flag=True, help="No bars and no notes."),
-        option(
+        _option("--home", keep="home_option", metavar="DIR", help="The home to work in.  [env: AIRLOCK_HOME; default: ~/.airlock]"),
+        _option("--json", keep="json", is_flag=True, help="One JSON document on stdout; messages on stderr."),
+        _option("--yes", keep="yes", is_flag=True, help="Don't ask before acting."),
+        _option("--quiet", keep="quiet", is_flag=True, help="No bars and no notes."),
+        _option(
             "--passphrase-file",
             keep="passphrase_file",
             metavar="FILE",
             help="Its first line opens the keystore.  [env: AIRLOCK_PASSPHRASE_FILE]",
+        ),
+    ]
+
+
+def _actor_options() -> list[click.Option]:
+    return [
+        _option("--actor", keep="actor", metavar="DIR[:NAME]", help="Act with your own key, from your own home.  [env: AIRLOCK_ACTOR]"),
+        _option(
+            "--actor-passphrase-file",
+            keep="actor_passphrase_file",
+            metavar="FILE",
+            help="Its first line opens that home's keystore.  [env: AIRLOCK_ACTOR_PASSPHRASE_FILE]",
         ),
     ]
 
@@ -138,6 +163,14 @@ class AirlockCommand(click.Command):
         super().__init__(*args, **rest)
         self.params = [*self.params, *_global_options()]
         self.help = _keep_lines(self.help)
+
+
+class ActorCommand(AirlockCommand):
+    """A command at a site that a person answers for, by a key of their own or by that of the site."""
+
+    def __init__(self, *args: Any, **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.params = [*self.params, *_actor_options()]
 
 
 class AirlockGroup(click.Group):

@@ -22,6 +22,8 @@ _INTRODUCTION = """\
 # "airlock pin" writes this file; read it, diff it, keep it under version control.
 """
 _MEMBERS = {"name", "manifest", "source", "pinned", "newline_dropped"}
+_UPSTREAM = {"upstream_oms", "upstream_key"}
+"""Both or neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class Pin:
     """A reference fixed to a manifest.
 
     ``source`` says where the blobs lie (``file:…`` or ``ollama-store:…``); ``pinned`` when, aware, UTC; ``newline_dropped`` that the source's
-    manifest ended in one newline, which its canonical bytes don't have.
+    manifest ended in one newline, which its canonical bytes don't have.  ``upstream_oms`` is the OMS bundle of whoever made the model, which was
+    verified with ``upstream_key`` (base64 of a SubjectPublicKeyInfo); None and empty without one.
     """
 
     reference: Reference
@@ -37,6 +40,8 @@ class Pin:
     source: str
     pinned: datetime
     newline_dropped: bool = False
+    upstream_oms: Digest | None = None
+    upstream_key: str = ""
 
 
 def parse_pins(text: str, *, what: str) -> dict[Reference, Pin]:
@@ -69,6 +74,8 @@ def with_pin(text: str, pin: Pin) -> str:
     assert isinstance(entries, AoT)
     for entry in entries:
         if entry.get("name") == str(pin.reference):
+            for member in _UPSTREAM & set(entry):
+                del entry[member]
             entry.update(_members(pin))
             break
     else:
@@ -77,20 +84,24 @@ def with_pin(text: str, pin: Pin) -> str:
 
 
 def _members(pin: Pin) -> dict[str, object]:
-    return {
+    members: dict[str, object] = {
         "name": str(pin.reference),
         "manifest": pin.manifest,
         "source": pin.source,
         "pinned": pin.pinned.replace(microsecond=0),
         "newline_dropped": pin.newline_dropped,
     }
+    return members if pin.upstream_oms is None else members | {"upstream_oms": pin.upstream_oms, "upstream_key": pin.upstream_key}
 
 
 def _pin(entry: object, what: str) -> Pin:
-    if not isinstance(entry, Mapping) or set(entry) != _MEMBERS:
+    if not isinstance(entry, Mapping) or set(entry) not in (_MEMBERS, _MEMBERS | _UPSTREAM):
         raise FormatRefused(f"{what}: a [[pin]] has other members", why=f"expected {', '.join(sorted(_MEMBERS))}")
     name, source, pinned, dropped = entry["name"], entry["source"], entry["pinned"], entry["newline_dropped"]
-    if not isinstance(name, str) or not isinstance(source, str) or not isinstance(pinned, datetime) or not isinstance(dropped, bool):
+    bundle, key = entry.get("upstream_oms"), entry.get("upstream_key", "")
+    texts = isinstance(name, str) and isinstance(source, str) and isinstance(key, str)
+    if not texts or not isinstance(pinned, datetime) or not isinstance(dropped, bool):
         raise FormatRefused(f"{what}: a [[pin]] has a member of another type", why=f"see the pin of {name!r}")
     moment = pinned if pinned.tzinfo else pinned.replace(tzinfo=UTC)
-    return Pin(parse_reference(name, pinnable=True), parse_digest(entry["manifest"], what=what), source, moment, dropped)
+    upstream = None if bundle is None else parse_digest(bundle, what=what)
+    return Pin(parse_reference(name, pinnable=True), parse_digest(entry["manifest"], what=what), source, moment, dropped, upstream, key)

@@ -2,8 +2,11 @@
 
 The file is canonical JSON and is replaced as a whole (``<home>/published/view.json``); quarantined and withdrawn releases don't appear in it::
 
-    {"releases":[{"manifest":"sha256:…","number":1,"publisher":"<64 hex>","repository":"library/gemma3","state":"promoted","tag":"270m"},…],
-     "sequence":7,"site":"<site id>","v":1}
+    {"nodes":[…],
+     "releases":[{"manifest":"sha256:…","number":1,"publisher":"<64 hex>","repository":"library/gemma3","state":"promoted","tag":"270m"},…],
+     "rules":[…],"sequence":7,"site":"<site id>","tokens":[…],"v":1,"withdrawn":[…]}
+
+:mod:`registry.content.callers` describes ``nodes``, ``rules`` and ``tokens``.
 """
 
 from __future__ import annotations
@@ -13,19 +16,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from registry.content.callers import AccessRule, KnownNode, KnownToken, parse_nodes, parse_rules, parse_tokens
 from registry.content.canonical import MAX_INTEGER, dump, load
 from registry.content.digest import Digest, hex_of, parse_digest
 from registry.content.reference import parse_reference
 from registry.errors import FormatRefused
 
-__all__ = ["MAX_VIEW_BYTES", "PublishedRelease", "Resolver", "ServedState", "View", "parse_view"]
+__all__ = ["MAX_VIEW_BYTES", "PublishedRelease", "Resolver", "ServedState", "View", "WithdrawnRelease", "parse_view", "withdrawn_by_name"]
 
 MAX_VIEW_BYTES = 64 * 1024 * 1024
 _VERSION = 1
 _LARGEST_NUMBER = 999_999_999
 _SITE = re.compile(r"[!-~]{1,128}\Z")
 _PUBLISHER = re.compile(r"[0-9a-f]{64}\Z")
-_MEMBERS = {"v", "site", "sequence", "releases"}
+_MEMBERS = {"v", "site", "sequence", "releases", "withdrawn", "nodes", "rules", "tokens"}
 _RELEASE_MEMBERS = {"publisher", "repository", "tag", "number", "state", "manifest"}
 
 
@@ -53,12 +57,27 @@ class PublishedRelease:
 
 
 @dataclass(frozen=True, slots=True)
+class WithdrawnRelease:
+    """One release that is no longer served, and the sentence for whoever asks for it (1 to 400 printable characters)."""
+
+    repository: str
+    tag: str
+    number: int
+    manifest: Digest
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class View:
-    """Everything a site serves; ``sequence`` (0 to 2^53 − 1) grows with every change of what is published."""
+    """Everything a site serves, and whom it knows; ``sequence`` (0 to 2^53 − 1) grows with every change of what is published."""
 
     site: str
     sequence: int
     releases: tuple[PublishedRelease, ...]
+    withdrawn: tuple[WithdrawnRelease, ...] = ()
+    nodes: tuple[KnownNode, ...] = ()
+    rules: tuple[AccessRule, ...] = ()
+    tokens: tuple[KnownToken, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes, releases sorted by repository, tag and number.
@@ -82,6 +101,13 @@ class View:
                     }
                     for release in sorted(self.releases, key=_order)
                 ],
+                "withdrawn": [
+                    {"repository": each.repository, "tag": each.tag, "number": each.number, "manifest": each.manifest, "why": each.why}
+                    for each in sorted(self.withdrawn, key=_order)
+                ],
+                "nodes": [each.as_json() for each in sorted(self.nodes, key=lambda node: node.name)],
+                "rules": [each.as_json() for each in sorted(self.rules)],
+                "tokens": [each.as_json() for each in sorted(self.tokens, key=lambda token: token.name)],
             }
         )
         try:
@@ -112,7 +138,13 @@ def parse_view(data: bytes, *, what: str = "published view") -> View:
         raise FormatRefused(f"{what}: releases is not a list")
     releases = tuple(_release(entry, f"{what}: release {position}") for position, entry in enumerate(entries, 1))
     _refuse_contradictions(releases, what)
-    return View(site, sequence, releases)
+    if not isinstance(document["withdrawn"], list):
+        raise FormatRefused(f"{what}: withdrawn is not a list")
+    withdrawn = tuple(_withdrawn(entry, f"{what}: withdrawn release {position}") for position, entry in enumerate(document["withdrawn"], 1))
+    if sorted(withdrawn, key=_order) != list(withdrawn):
+        raise FormatRefused(f"{what}: its withdrawn releases are not sorted")
+    nodes, rules, tokens = parse_nodes(document["nodes"], what), parse_rules(document["rules"], what), parse_tokens(document["tokens"], what)
+    return View(site, sequence, releases, withdrawn, nodes, rules, tokens)
 
 
 class Resolver:
@@ -147,7 +179,26 @@ class Resolver:
         return self._by_name.get((repository.lower(), name))
 
 
-def _order(release: PublishedRelease) -> tuple[str, str, int]:
+def withdrawn_by_name(withdrawn: Iterable[WithdrawnRelease]) -> dict[tuple[str, str], WithdrawnRelease]:
+    """Return every name by which a withdrawn release could be asked for: (repository, TAG-rN, tag or digest), the newest release of a tag winning."""
+    names: dict[tuple[str, str], WithdrawnRelease] = {}
+    for each in sorted(withdrawn, key=_order):
+        for name in (each.tag, f"{each.tag}-r{each.number}", each.manifest, f"sha256-{hex_of(each.manifest)}"):
+            names[each.repository, name] = each
+    return names
+
+
+def _withdrawn(entry: object, what: str) -> WithdrawnRelease:
+    if not isinstance(entry, dict) or entry.keys() != {"repository", "tag", "number", "manifest", "why"}:
+        raise FormatRefused(f"{what}: not a withdrawn release")
+    why = entry["why"]
+    if not isinstance(why, str) or not why.isprintable() or not 1 <= len(why) <= 400:
+        raise FormatRefused(f"{what}: why is not 1 to 400 printable characters")
+    as_served = _release({**{name: entry[name] for name in entry if name != "why"}, "publisher": "0" * 64, "state": "approved"}, what)
+    return WithdrawnRelease(as_served.repository, as_served.tag, as_served.number, as_served.manifest, why)
+
+
+def _order(release: PublishedRelease | WithdrawnRelease) -> tuple[str, str, int]:
     return release.repository, release.tag, release.number
 
 

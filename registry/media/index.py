@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from registry.content import canonical
@@ -51,7 +51,7 @@ class Index:
 
     ``header`` is the digest of the set's ``set.json``; ``created`` a UTC time; ``root`` the newest root version on the medium; ``sites`` the ids of
     the sites meant; ``statements`` the release statements byte for byte; ``checkpoint`` the sequence number and digest of the station's newest
-    log event.
+    log event.  ``extensions`` is kept as it is read.
     """
 
     set_id: str
@@ -64,6 +64,7 @@ class Index:
     objects: tuple[Object, ...]
     part_size: int
     checkpoint: tuple[int, Digest]
+    extensions: Mapping[str, canonical.Json] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -104,7 +105,7 @@ class Index:
                 "part_size": self.part_size,
                 "parts": self.parts,
                 "checkpoint": {"digest": self.checkpoint[1], "sequence": self.checkpoint[0]},
-                "extensions": {},
+                "extensions": dict(self.extensions),
                 "have": [],
                 "withdrawals": [],
                 "parity": [],
@@ -131,13 +132,13 @@ def parse_index(data: bytes, *, what: str) -> Index:
             objects=_objects(document["objects"], what),
             part_size=_whole(document["part_size"], what),
             checkpoint=(_whole(document["checkpoint"]["sequence"], what), parse_digest(document["checkpoint"]["digest"], what=what)),
+            extensions=dict(document["extensions"]),
         )
     except (KeyError, TypeError, binascii.Error, ValueError):
         raise FormatRefused(f"{what}: not an index of this format", why="a member is missing or has another type") from None
     if not MIN_PART_BYTES <= index.part_size <= MAX_PART_BYTES or index.parts > MAX_PARTS:
         raise FormatRefused(f"{what}: its parts are out of bounds", why=f"{index.parts} parts of {index.part_size} bytes")
-    document["extensions"] = {} if isinstance(document.get("extensions"), dict) else None
-    if canonical.dump(document) != index.to_bytes():
+    if index.to_bytes() != data:
         raise FormatRefused(
             f"{what}: not an index of this format",
             why="it has members that this airlock doesn't know",

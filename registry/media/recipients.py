@@ -1,43 +1,39 @@
-"""Recipients and identities: to whom a set key is sealed (HPKE, RFC 9180, base mode).
-
-The default suite is X-Wing (ML-KEM-768 with X25519, draft-connolly-cfrg-xwing-kem), HKDF-SHA256, AES-256-GCM.  An identity is X-Wing's 32-byte
-seed; SHAKE256 expands it to the ML-KEM seed (64 bytes) and the X25519 scalar (32 bytes), as the draft and Google Tink do.
-"""
+"""Recipients and identities: to whom a set key is sealed (HPKE, RFC 9180, base mode), in one of the suites of :mod:`registry.media.suites`."""
 
 from __future__ import annotations
 
 import hashlib
-import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hpke
-from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from registry.content import canonical
 from registry.errors import FormatRefused, RecipientRefused
+from registry.media.suites import SET_KEY_BYTES, SUITE_XWING, SUITES
 
-__all__ = ["SUITE_XWING", "Identity", "Recipient", "new_identity", "unwrap", "wrap"]
-
-SUITE_XWING = "xwing-hkdf-sha256-aes-256-gcm"
-_SEED_BYTES = 32
-_MLKEM_PUBLIC_BYTES = 1184
-_PUBLIC_BYTES = _MLKEM_PUBLIC_BYTES + 32
-_WRAPPED_BYTES = 1088 + 32 + 32 + 16  # ML-KEM ciphertext, X25519 share, set key, tag
-SET_KEY_BYTES = 32
-_SUITE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+__all__ = ["SET_KEY_BYTES", "SUITE_XWING", "Identity", "Recipient", "identity_for", "new_identity", "unwrap", "wrap"]
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """The public half: 1,216 bytes, the ML-KEM-768 key and then the X25519 key."""
+    """The public half: a public key as its suite spells it (X-Wing: 1,216 bytes, the ML-KEM-768 key and then the X25519 key)."""
 
     public: bytes
+    suite: str = SUITE_XWING
 
     def __post_init__(self) -> None:
-        if len(self.public) != _PUBLIC_BYTES:
-            raise FormatRefused("recipient key: wrong length", why=f"expected {_PUBLIC_BYTES} bytes, found {len(self.public)}")
+        suite = SUITES.get(self.suite)
+        if suite is None:
+            raise FormatRefused(
+                "recipient key: of a suite that this airlock doesn't know", why=f"found {self.suite[:80]!r}", hint="update airlock first"
+            )
+        if len(self.public) != suite.public_bytes:
+            raise FormatRefused("recipient key: wrong length", why=f"expected {suite.public_bytes} bytes, found {len(self.public)}")
+        try:
+            suite.load_public(self.public)
+        except ValueError as error:
+            raise FormatRefused(f"recipient key: not a public key of suite {suite.short}", why=str(error)) from None
 
     @property
     def key_id(self) -> str:
@@ -47,37 +43,35 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Identity:
-    """The private half: a 32-byte seed."""
+    """The private half: a private key as its suite spells it (X-Wing: a 32-byte seed)."""
 
-    seed: bytes
+    secret: bytes
+    suite: str = SUITE_XWING
+
+    def __post_init__(self) -> None:
+        if self.suite not in SUITES or len(self.secret) != SUITES[self.suite].private_bytes:
+            raise FormatRefused("recipient key: not a private key of a suite that this airlock knows", hint="restore keystore.json from its backup")
 
     @property
     def recipient(self) -> Recipient:
         """The public half."""
-        mlkem_key, x25519_key = self._halves()
-        raw = x25519_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        return Recipient(mlkem_key.public_key().public_bytes_raw() + raw)
-
-    def _halves(self) -> tuple[mlkem.MLKEM768PrivateKey, x25519.X25519PrivateKey]:
-        expanded = hashlib.shake_256(self.seed).digest(96)
-        return mlkem.MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), x25519.X25519PrivateKey.from_private_bytes(expanded[64:])
+        return Recipient(SUITES[self.suite].public_of(self.secret), self.suite)
 
 
-def new_identity() -> Identity:
+def new_identity(suite: str = SUITE_XWING) -> Identity:
     """Return a fresh identity."""
-    return Identity(secrets.token_bytes(_SEED_BYTES))
+    return Identity(SUITES[suite].new_private(), suite)
+
+
+def identity_for(keys: Mapping[str, bytes], suite: str, identities: Iterable[Identity]) -> Identity | None:
+    """Return the identity to which a set in ``suite`` is sealed that wraps its key for the key ids in ``keys``, or None."""
+    return next((each for each in identities if each.suite == suite and each.recipient.key_id in keys), None)
 
 
 def wrap(set_key: bytes, recipient: Recipient, *, set_id: str) -> bytes:
     """Seal ``set_key`` (32 bytes) to ``recipient``: the HPKE encapsulated key followed by the ciphertext."""
-    try:
-        public = hpke.MLKEM768X25519PublicKey(
-            mlkem.MLKEM768PublicKey.from_public_bytes(recipient.public[:_MLKEM_PUBLIC_BYTES]),
-            x25519.X25519PublicKey.from_public_bytes(recipient.public[_MLKEM_PUBLIC_BYTES:]),
-        )
-    except ValueError as error:
-        raise FormatRefused("recipient key: not an X-Wing public key", why=str(error)) from None
-    return _SUITE.encrypt(set_key, public, _info(set_id, recipient))
+    suite = SUITES[recipient.suite]
+    return suite.hpke.encrypt(set_key, suite.load_public(recipient.public), _info(set_id, recipient))
 
 
 def unwrap(wrapped: bytes, identity: Identity, *, set_id: str) -> bytes:
@@ -86,9 +80,9 @@ def unwrap(wrapped: bytes, identity: Identity, *, set_id: str) -> bytes:
     Raises:
         RecipientRefused: sealed to somebody else, for another set, or changed on the way.
     """
-    mlkem_key, x25519_key = identity._halves()  # noqa: SLF001
+    suite = SUITES[identity.suite]
     try:
-        key = _SUITE.decrypt(wrapped, hpke.MLKEM768X25519PrivateKey(mlkem_key, x25519_key), _info(set_id, identity.recipient))
+        key = suite.hpke.decrypt(wrapped, suite.load_private(identity.secret), _info(set_id, identity.recipient))
     except (InvalidTag, ValueError):
         raise RecipientRefused(
             f"set {set_id}: its key can't be opened",

@@ -6,11 +6,11 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from registry.content import canonical
 from registry.errors import FormatRefused
-from registry.media.recipients import SUITE_XWING
+from registry.media.suites import SUITE_XWING, SUITES
 
 __all__ = [
     "FOLDER",
@@ -63,10 +63,15 @@ def metadata_names(roots: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """``set.json``: in clear on every medium.  ``keys`` maps a recipient's key id to the set key wrapped for it."""
+    """``set.json``: in clear on every medium.  ``keys`` maps a recipient's key id to the set key wrapped for it in ``suite``, the same for all.
+
+    ``extensions`` is kept as it is read, although nothing here understands it: the signed index names the digest of the header's bytes.
+    """
 
     set_id: str
     keys: Mapping[str, bytes]
+    extensions: Mapping[str, canonical.Json] = field(default_factory=dict)
+    suite: str = SUITE_XWING
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes."""
@@ -74,10 +79,10 @@ class Header:
             {
                 "format": FORMAT,
                 "set": self.set_id,
-                "suite": SUITE_XWING,
+                "suite": self.suite,
                 "requires": [],
                 "keys": {key_id: base64.b64encode(wrapped).decode("ascii") for key_id, wrapped in self.keys.items()},
-                "extensions": {},
+                "extensions": dict(self.extensions),
             }
         )
 
@@ -98,13 +103,21 @@ def parse_header(data: bytes, *, what: str) -> Header:
     if isinstance(requires, list) and requires:
         names = ", ".join(str(each)[:40] for each in requires)
         raise FormatRefused(f"{what}: needs features that this airlock doesn't have", why=names, hint="update airlock on this machine first")
+    suite = document.get("suite")
+    if isinstance(suite, str) and suite not in SUITES:
+        raise FormatRefused(
+            f"{what}: sealed with a suite that this airlock doesn't know", why=f"found {suite[:80]!r}", hint="update airlock on this machine first"
+        )
     try:
-        header = Header(str(document["set"]), {key: base64.b64decode(value, validate=True) for key, value in document["keys"].items()})
+        keys = {key: base64.b64decode(value, validate=True) for key, value in document["keys"].items()}
+        header = Header(str(document["set"]), keys, dict(document["extensions"]), document["suite"])
+        wrapped_bytes = SUITES[header.suite].wrapped_bytes
     except (KeyError, TypeError, AttributeError, binascii.Error, ValueError):
         raise FormatRefused(f"{what}: not a set's header", why="a member is missing or has another type") from None
     if not SET_ID.match(header.set_id) or not 1 <= len(header.keys) <= MAX_RECIPIENTS or not all(map(_HEX64.match, header.keys)):
         raise FormatRefused(f"{what}: not a set's header", why="its set id or its recipients are not in canonical form")
-    document["extensions"] = {} if isinstance(document.get("extensions"), dict) else None
-    if canonical.dump(document) != header.to_bytes():
+    if any(len(wrapped) != wrapped_bytes for wrapped in keys.values()):
+        raise FormatRefused(f"{what}: not a set's header", why=f"a wrapped key has not the {wrapped_bytes} bytes of its suite")
+    if header.to_bytes() != data:
         raise FormatRefused(f"{what}: not a set's header", why="it has members that this airlock doesn't know")
     return header

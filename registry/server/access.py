@@ -5,8 +5,11 @@ Every request below ``/v2/`` and every capability URL asks here, each time, so t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
+from registry.content.callers import EVERYONE, TEST, AccessRule
 from registry.content.view import ServedState
 
 __all__ = ["ANONYMOUS", "Access", "Allow", "Caller", "Deny"]
@@ -14,12 +17,24 @@ __all__ = ["ANONYMOUS", "Access", "Allow", "Caller", "Deny"]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking: the name of a node, or ``-`` for somebody unknown."""
+    """Who is asking: an enrolled node, the bearer of a token, or somebody unknown.
 
-    node: str
+    ``id`` names it in tokens and links, and changes with its key; ``name`` is for people and the journal.  ``patterns`` are the repositories that
+    a bearer's token was issued for, and None for a node, for which the site's rules speak.
+    """
+
+    id: str
+    name: str
+    groups: frozenset[str] = frozenset()
+    patterns: tuple[str, ...] | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether this is anybody at all."""
+        return self.id != "-"
 
 
-ANONYMOUS = Caller("-")
+ANONYMOUS = Caller("-", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +51,14 @@ class Deny:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The rules in force.  ``anonymous_pull`` lets everybody who reaches the server pull what is served."""
+    """The rules in force.  ``anonymous_pull`` lets everybody who reaches the server pull what is served.
+
+    Without ``rules`` every enrolled node may pull every promoted release.  As soon as there is one, only what some rule allows may be pulled: a
+    repository that no rule names is open to no node.
+    """
 
     anonymous_pull: bool
+    rules: tuple[AccessRule, ...] = ()
 
     def decide(self, who: Caller, repository: str, state: ServedState | None) -> Allow | Deny:
         """Decide whether ``who`` may pull from ``repository`` a release in ``state``.
@@ -46,7 +66,23 @@ class Access:
         ``repository`` is in lower case, or empty when the request names none.  ``state`` is None when no such release is served: somebody
         who may pull then learns that it doesn't exist, and nobody else does.
         """
-        del who, repository, state  # nothing but the open door can be configured so far
         if self.anonymous_pull:
             return Allow()
-        return Deny("this registry serves only nodes that it knows")
+        if not who.known:
+            return Deny("this registry serves only nodes that it knows")
+        if repository and not _matches(repository, self._patterns(who)):
+            return Deny(f"{who.name} may not pull from {repository}; ask the registry's operator")
+        if state is ServedState.APPROVED and TEST not in who.groups:
+            return Deny(f"{who.name} may pull this release once it is promoted; until then only the group {TEST} may")
+        return Allow()
+
+    def _patterns(self, who: Caller) -> Iterable[str]:
+        if who.patterns is not None:
+            return who.patterns
+        if not self.rules:
+            return ("*/*",)
+        return [rule.pattern for rule in self.rules if rule.group == EVERYONE or rule.group in who.groups]
+
+
+def _matches(repository: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(repository, pattern) for pattern in patterns)

@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import json
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from registry.content.callers import key_fingerprint
 from registry.content.digest import Digest, parse_digest
 from registry.content.manifest import MANIFEST_TYPE
 from registry.content.view import ServedState
-from registry.errors import FormatRefused, StoreFailed
-from registry.server import ranges
+from registry.errors import FormatRefused, SignatureRefused, StoreFailed
+from registry.server import ranges, tokens
 from registry.server.access import ANONYMOUS, Access, Caller, Deny
 from registry.server.body import FileResponse, open_checked
 from registry.server.capability import LIFETIME, PREFIX, Capability, read_capability, write_capability
+from registry.server.hosts import Hosts, host_of, port_of
 from registry.server.journal import Journal
+from registry.server.node_auth import SERVICE, WINDOW, parse_scope, skew_sentence, verify_token_request
+from registry.server.nonces import Nonces
 from registry.server.oci import BLOB, COMMON_HEADERS, MANIFEST, answer, error
+from registry.server.secret import Secrets
 from registry.server.watch import Watch
 from registry.store.blobs import blob_path
 
 __all__ = ["App"]
 
 _READS = ("GET", "HEAD")
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?P<port>:[0-9]{1,5})?\Z")
 _ONLY_PULL = "this registry only hands models out; models come in through airlock import"
-_NO_NODES = "no node can be enrolled in this registry yet; ask its operator"
 _BAD_LINK = "this link is not valid or has expired; pull again"
+_OTHER_NAME = "this registry has another name; ask its operator which one, or for serve --name"
 
 _log = logging.getLogger(__name__)
 
@@ -40,16 +45,20 @@ class App:
     """The registry as a request handler for :class:`aiohttp.web.Server`.
 
     ``redirect_host`` is empty, or the other name of this server (``host`` or ``host:port``) to which blob requests are redirected; ``now``
-    gives Unix seconds.  ``running`` holds the tasks of the requests being answered, bodies included.
+    gives Unix seconds; ``window`` is how many seconds a node's clock may be wrong.  ``running`` holds the tasks of the requests being answered,
+    bodies included.
     """
 
     watch: Watch
-    access: Access
-    secret: bytes
+    anonymous_pull: bool
+    secrets: Secrets
     journal: Journal
+    nonces: Nonces
+    hosts: Hosts
     now: Callable[[], float]
     redirect_host: str = ""
     capability_seconds: int = LIFETIME
+    window: int = WINDOW
     running: set[asyncio.Task[object]] = field(default_factory=set)
     _damaged: set[Digest] = field(default_factory=set)
 
@@ -63,13 +72,15 @@ class App:
         if target.startswith(PREFIX):
             return self._capability(request, target)
         path = target.partition("?")[0]
-        if path == "/v2" or path.startswith("/v2/"):
-            return self._distribution(request, path)
         if request.method in _READS and path == "/healthz":
             return self._health()
-        if request.method in _READS and path == "/token":
-            self._deny(request, ANONYMOUS, "", _NO_NODES)
-            return answer(_NO_NODES.encode(), content_type="text/plain; charset=utf-8", status=403)
+        if not self.anonymous_pull and not self.hosts.accept(request):
+            self._deny(request, ANONYMOUS, "", "asked for by another host name")
+            return error(421, "DENIED", _OTHER_NAME)
+        if path == "/v2" or path.startswith("/v2/"):
+            return self._distribution(request, path)
+        if request.method == "GET" and path == "/token":
+            return self._token(request, target)
         return error(404, "UNSUPPORTED", "there is nothing here; this registry answers below /v2/")
 
     def _distribution(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
@@ -80,20 +91,23 @@ class App:
             return self._manifest(request, match["repository"].lower(), match["reference"])
         if match := BLOB.match(path):
             return self._blob(request, match["repository"].lower(), match["digest"])
-        if challenge := self._refused(request, ANONYMOUS, "", None):
-            return challenge
+        if refusal := self._refused(request, self._who(request, ""), "", None):
+            return refusal
         if path in ("/v2/", "/v2"):
             return answer(b"{}")
         return error(404, "NAME_INVALID", "no manifest and no blob can have this path; names look like library/gemma3")
 
     def _manifest(self, request: web.BaseRequest, repository: str, reference: str) -> web.StreamResponse:
-        who, offer = ANONYMOUS, self.watch.offer
+        who, offer = self._who(request, repository), self.watch.offer
         release = offer.resolver.resolve(repository, reference)
-        if challenge := self._refused(request, who, repository, release.state if release else None):
-            return challenge
+        if refusal := self._refused(request, who, repository, release.state if release else None):
+            return refusal
         if ":" in reference and _digest(reference) is None:
             return error(400, "DIGEST_INVALID", "a digest is sha256: and 64 lower-case hexadecimal digits")
         if release is None:
+            name = reference if ":" in reference else reference.lower()
+            if gone := offer.withdrawn.get((repository, name)):
+                return error(403, "DENIED", f"{gone.repository}:{gone.tag}-r{gone.number} was withdrawn: {gone.why}")
             if offer.resolver.knows(repository):
                 return error(404, "MANIFEST_UNKNOWN", "this model is not served under this tag or digest")
             return error(404, "NAME_UNKNOWN", "this model is not served here")
@@ -106,18 +120,18 @@ class App:
         return answer(offer.manifests[release.manifest].data, content_type=MANIFEST_TYPE, headers=headers)
 
     def _blob(self, request: web.BaseRequest, repository: str, text: str) -> web.StreamResponse:
-        who, digest = ANONYMOUS, _digest(text)
+        who, digest = self._who(request, repository), _digest(text)
         blob = self.watch.offer.blob(repository, digest) if digest else None
-        if challenge := self._refused(request, who, repository, blob.state if blob else None):
-            return challenge
+        if refusal := self._refused(request, who, repository, blob.state if blob else None):
+            return refusal
         if digest is None:
             return error(400, "DIGEST_INVALID", "a digest is sha256: and 64 lower-case hexadecimal digits")
         if blob is None:
             return error(404, "BLOB_UNKNOWN", "this blob is not part of a model that is served here")
         if request.method == "HEAD":
             return self._send(request, digest, blob.size)
-        capability = Capability(repository, digest, who.node, int(self.now()) + self.capability_seconds)
-        location = write_capability(self.secret, capability)
+        release, expires = f"{blob.release.tag}-r{blob.release.number}", int(self.now()) + self.capability_seconds
+        location = write_capability(self.secrets, Capability(repository, release, blob.state, digest, who.id, expires))
         if failure := self._record(request, "blob", who, repository, digest):
             return failure
         if self.redirect_host and "Range" not in request.headers:
@@ -127,19 +141,98 @@ class App:
     def _capability(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         if request.method not in _READS:
             return error(405, "UNSUPPORTED", _ONLY_PULL, headers={"Allow": "GET, HEAD"})
-        capability = read_capability(self.secret, target, now=self.now())
+        capability = read_capability(self.secrets, target, now=self.now())
         if capability is None:
             self._deny(request, ANONYMOUS, "", "capability not valid or expired")
             return error(403, "DENIED", _BAD_LINK)
-        # Asked again for each part: what is no longer served, or no longer allowed, ends here within a second.
-        blob = self.watch.offer.blob(capability.repository, capability.digest)
-        decision = self.access.decide(Caller(capability.node), capability.repository, blob.state if blob else None)
+        # Asked again for each part: what is no longer served, or no longer allowed, ends here within a second.  The state is the one in which the
+        # blob was handed out, so that a promotion in the middle of a pull doesn't cut off whoever fetches what it replaced.
+        offer = self.watch.offer
+        who = offer.callers.by_id(capability.caller, now=self.now()) or ANONYMOUS
+        decision = self._access().decide(who, capability.repository, capability.state)
         if isinstance(decision, Deny):
-            self._deny(request, Caller(capability.node), capability.repository, decision.reason)
+            self._deny(request, Caller(capability.caller, capability.caller.rpartition(".")[0]), capability.repository, decision.reason)
             return error(403, "DENIED", decision.reason)
+        blob = offer.blob_of(capability.repository, capability.release, capability.digest)
         if blob is None:
             return error(404, "BLOB_UNKNOWN", "this blob is no longer part of a model that is served here")
         return self._send(request, capability.digest, blob.size)
+
+    def _token(self, request: web.BaseRequest, target: str) -> web.Response:
+        """Answer a node's signed request, or a bearer's with Basic credentials, with a short-lived token."""
+        if self.anonymous_pull:
+            return self._no_token(request, ANONYMOUS, "", "no token is needed here")
+        try:
+            who, repository = (
+                self._bearer(request) if request.headers.get("Authorization", "").startswith("Basic ") else self._signer(request, target)
+            )
+        except SignatureRefused as refusal:
+            return self._no_token(request, ANONYMOUS, "", str(refusal))
+        except StoreFailed as failure:
+            _log.error("no token is given: %s", failure)
+            return error(503, "UNAVAILABLE", "the registry can't keep its journal; ask its operator")
+        decision = self._access().decide(who, repository, None)
+        if isinstance(decision, Deny):
+            return self._no_token(request, who, repository, decision.reason)
+        token = tokens.write_token(self.secrets, tokens.Token(who.id, repository, int(self.now()) + tokens.LIFETIME))
+        document = {"token": token, "access_token": token, "expires_in": tokens.LIFETIME}
+        return answer(json.dumps(document).encode(), headers={"Cache-Control": "no-store"})
+
+    def _signer(self, request: web.BaseRequest, target: str) -> tuple[Caller, str]:
+        """Return which enrolled node signed this request, and the repository it asks for.
+
+        Raises:
+            SignatureRefused: nobody that we know did, or not now, or not for the first time.
+        """
+        signed = verify_token_request(f"{request.scheme}://{host_of(request)}", target, request.headers.get("Authorization", ""))
+        who = self.watch.offer.callers.by_key(signed.key)
+        if who is None:
+            self.journal.knocked(signed.key, peer=_peer(request), repository=signed.repository)
+            raise SignatureRefused(
+                f"this node's key {key_fingerprint(signed.key)} is not enrolled; the registry's operator can do it: "
+                f"airlock node enroll NAME --pending {key_fingerprint(signed.key)}"
+            )
+        if sentence := skew_sentence(signed.timestamp, self.now(), self.window):
+            raise SignatureRefused(sentence)
+        if not self.nonces.use(f"{who.id} {signed.nonce}", expires=signed.timestamp + self.window + 1, now=self.now()):
+            raise SignatureRefused("this signed request was used before")
+        return who, signed.repository
+
+    def _bearer(self, request: web.BaseRequest) -> tuple[Caller, str]:
+        """Return whose token the Basic credentials hold (any user name), and the repository asked for.
+
+        Raises:
+            SignatureRefused: nobody's, or it asks for more than to pull from one repository.
+        """
+        try:
+            user_and_token = base64.b64decode(request.headers["Authorization"].partition(" ")[2], validate=True).decode("ascii")
+        except (binascii.Error, UnicodeDecodeError):
+            user_and_token = ""
+        who = self.watch.offer.callers.by_token(user_and_token.partition(":")[2], now=self.now())
+        if who is None:
+            raise SignatureRefused("this token is not valid or has expired")
+        scopes = request.query.getall("scope", [""])
+        return who, parse_scope(scopes[0] if len(scopes) == 1 else "several")
+
+    def _no_token(self, request: web.BaseRequest, who: Caller, repository: str, reason: str) -> web.Response:
+        """Refuse in one plain sentence, which Ollama shows as it stands; never with a bare 401, for which it has none."""
+        self._deny(request, who, repository, reason)
+        return answer(reason.encode(), content_type="text/plain; charset=utf-8", status=403, headers={"Cache-Control": "no-store"})
+
+    def _who(self, request: web.BaseRequest, repository: str) -> Caller:
+        """Return who is asking for something in ``repository``: the bearer of a token that is good for it, or the owner of a client certificate."""
+        kind, _, text = request.headers.get("Authorization", "").partition(" ")
+        callers, found = self.watch.offer.callers, None
+        if kind.lower() == "bearer":
+            found = callers.by_token(text, now=self.now())
+            token = None if found else tokens.read_token(self.secrets, text, now=self.now())
+            if token is not None and (token.repository == repository or not repository):
+                found = callers.by_id(token.caller, now=self.now())
+        certificate = request.transport.get_extra_info("peercert") if request.transport and not kind else None
+        return found or callers.by_certificate(certificate) or ANONYMOUS
+
+    def _access(self) -> Access:
+        return Access(self.anonymous_pull, self.watch.offer.rules)
 
     def _send(self, request: web.BaseRequest, digest: Digest, size: int, *, location: str = "") -> web.StreamResponse:
         etag = f'"{digest}"'
@@ -172,25 +265,27 @@ class App:
         return FileResponse(file, span, status=206 if span.partial else 200, headers=headers)
 
     def _refused(self, request: web.BaseRequest, who: Caller, repository: str, state: ServedState | None) -> web.Response | None:
-        """Return the challenge when ``who`` may not have it; a client without a token asks for one at the realm."""
-        decision = self.access.decide(who, repository, state)
+        """Return the refusal when ``who`` may not have it; somebody unknown is told at which realm a token is to be had."""
+        decision = self._access().decide(who, repository, state)
         if not isinstance(decision, Deny):
             return None
         self._deny(request, who, repository, decision.reason)
+        if who.known:
+            return error(403, "DENIED", decision.reason)
         scope = f',scope="repository:{repository}:pull"' if repository else ""
-        challenge = f'Bearer realm="{request.scheme}://{_host(request)}/token",service="airlock"{scope}'
+        challenge = f'Bearer realm="{request.scheme}://{host_of(request)}/token",service="{SERVICE}"{scope}'
         return error(401, "UNAUTHORIZED", decision.reason, headers={"WWW-Authenticate": challenge})
 
     def _record(self, request: web.BaseRequest, verb: str, who: Caller, repository: str, digest: Digest) -> web.Response | None:
         try:
-            self.journal.handed_out(verb, node=who.node, peer=_peer(request), repository=repository, digest=digest)
+            self.journal.handed_out(verb, node=who.name, peer=_peer(request), repository=repository, digest=digest)
         except OSError as failure:
             _log.error("nothing is handed out: the access journal can't be written: %s", failure.strerror)
             return error(503, "UNAVAILABLE", "the registry can't keep its journal; ask its operator")
         return None
 
     def _deny(self, request: web.BaseRequest, who: Caller, repository: str, reason: str) -> None:
-        self.journal.denied(reason, node=who.node, peer=_peer(request), repository=repository)
+        self.journal.denied(reason, node=who.name, peer=_peer(request), repository=repository)
 
     def _store_failed(self, digest: Digest, failure: OSError | StoreFailed) -> web.Response:
         if digest not in self._damaged:  # sixteen parts and six tries each would say the same
@@ -212,19 +307,7 @@ class App:
         return answer(json.dumps(document, ensure_ascii=False).encode(), headers={"Cache-Control": "no-store"})
 
     def _other_host(self, request: web.BaseRequest) -> str:
-        if ":" in self.redirect_host:
-            return self.redirect_host
-        match = _HOST.match(_host(request))
-        return self.redirect_host + ((match["port"] or "") if match else "")
-
-
-def _host(request: web.BaseRequest) -> str:
-    """Return ``Host`` as sent when it is one, else the address the request came in by."""
-    host = request.headers.get("Host", "")
-    if _HOST.match(host):
-        return host
-    address = request.transport.get_extra_info("sockname") if request.transport else None
-    return f"[{address[0]}]:{address[1]}" if address and ":" in address[0] else f"{address[0]}:{address[1]}" if address else "localhost"
+        return self.redirect_host if ":" in self.redirect_host else self.redirect_host + port_of(request)
 
 
 def _peer(request: web.BaseRequest) -> str:

@@ -5,35 +5,36 @@ One canonical JSON object a line, each naming the digest of the line before it, 
     {"digest":"sha256:…","node":"-","peer":"10.0.0.7","prev":"sha256:…","repository":"library/gemma3","seq":12,"time":"2026-11-21T18:20:00Z",
      "v":1,"verb":"blob"}
 
-Verbs are ``manifest`` and ``blob`` (handed out: for a blob that is the decision, its parts follow by capability) and ``deny``, which has a
-``reason`` and, when denials came faster than they are written down, the number ``suppressed`` since the last one.
+Verbs are ``manifest`` and ``blob`` (handed out: for a blob that is the decision, its parts follow by capability), ``knock`` (a node whose ``key``
+nobody enrolled; at most once an hour for each key) and ``deny``, which has a ``reason``.  Where knocks and denials came faster than they are written
+down, the next one says how many were ``suppressed``.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from registry.content import canonical
 from registry.content.digest import Digest, digest_of
 from registry.errors import FormatRefused, StoreFailed
+from registry.store.access_journal import FIRST, LONGEST_LINE
 from registry.store.files import storage_errors
 
-__all__ = ["FIRST", "Journal"]
+__all__ = ["Journal"]
 
-FIRST = Digest("sha256:" + "0" * 64)
-"""What the first line names as the one before it."""
-
-_LONGEST_LINE = 4096
 _DENIALS_PER_SECOND = 10
 _DENIALS_AT_ONCE = 100
+_KNOCK_EVERY = 3600.0
+_KNOCKS_REMEMBERED = 1000
 
 
 class Journal:
-    """Appends to one file.  One process at a time: the server's state directory is locked."""
+    """Appends to one file.  The workers of a server each open it themselves and take turns by its lock."""
 
     def __init__(self, path: Path, *, now: Callable[[], float]) -> None:
         """Open or create the journal and continue its chain; ``now`` gives Unix seconds.
@@ -45,11 +46,13 @@ class Journal:
         self._allowance = float(_DENIALS_AT_ONCE)
         self._last_denial = now()
         self._suppressed = 0
+        self._knocks: dict[str, float] = {}
         hint = f"keep it for the auditor, and move it away: mv {path} {path}.damaged"
         with storage_errors(f"the access journal {path}", hint="run the server as the user who owns it"):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            self._sequence, self._previous = _resume(self._descriptor)
+            with _turn(self._descriptor):
+                self._sequence, self._previous, self._end = _resume(self._descriptor)
         except (FormatRefused, OSError) as error:
             os.close(self._descriptor)
             raise StoreFailed(f"the access journal {path} can't be continued", why=str(error), hint=hint) from None
@@ -64,6 +67,20 @@ class Journal:
 
     def denied(self, reason: str, *, node: str, peer: str, repository: str) -> None:
         """Record a refusal, at most ten a second after the first hundred; a full disk doesn't turn a refusal into anything else."""
+        self._note({"verb": "deny", "node": node, "peer": peer, "repository": repository, "reason": reason})
+
+    def knocked(self, key: str, *, peer: str, repository: str) -> None:
+        """Record that a node with a ``key`` that nobody enrolled asked to be let in."""
+        now = self._now()
+        last = self._knocks.get(key)
+        if last is not None and now - last < _KNOCK_EVERY:
+            return
+        self._knocks[key] = now
+        if len(self._knocks) > _KNOCKS_REMEMBERED:
+            del self._knocks[next(iter(self._knocks))]
+        self._note({"verb": "knock", "node": "-", "peer": peer, "repository": repository, "key": key})
+
+    def _note(self, entry: dict[str, object]) -> None:
         now = self._now()
         self._allowance = min(_DENIALS_AT_ONCE, self._allowance + max(0.0, now - self._last_denial) * _DENIALS_PER_SECOND)
         self._last_denial = now
@@ -71,7 +88,6 @@ class Journal:
             self._suppressed += 1
             return
         self._allowance -= 1
-        entry: dict[str, object] = {"verb": "deny", "node": node, "peer": peer, "repository": repository, "reason": reason}
         if self._suppressed:
             entry["suppressed"] = self._suppressed
         with suppress(OSError):
@@ -86,26 +102,42 @@ class Journal:
 
     def _append(self, entry: dict[str, object]) -> None:
         time = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        line = canonical.dump({"v": 1, "seq": self._sequence + 1, "time": time, "prev": self._previous, **entry})
-        end = os.fstat(self._descriptor).st_size
-        if os.write(self._descriptor, line + b"\n") != len(line) + 1:
-            os.ftruncate(self._descriptor, end)  # half a line is none
-            raise OSError(None, "the access journal can't grow")
-        self._sequence, self._previous = self._sequence + 1, digest_of(line)
+        with _turn(self._descriptor):
+            if os.fstat(self._descriptor).st_size != self._end:  # another worker's turn was in between, or its half line
+                try:
+                    self._sequence, self._previous, self._end = _resume(self._descriptor)
+                except FormatRefused as refusal:
+                    raise OSError(None, str(refusal)) from None
+            line = canonical.dump({"v": 1, "seq": self._sequence + 1, "time": time, "prev": self._previous, **entry})
+            if os.write(self._descriptor, line + b"\n") != len(line) + 1:
+                os.ftruncate(self._descriptor, self._end)  # half a line is none
+                raise OSError(None, "the access journal can't grow")
+            self._sequence, self._previous, self._end = self._sequence + 1, digest_of(line), self._end + len(line) + 1
 
 
-def _resume(descriptor: int) -> tuple[int, Digest]:
-    """Return the number and digest of the last whole line; a line cut short by a crash was never acted upon and is dropped."""
+@contextmanager
+def _turn(descriptor: int) -> Iterator[None]:
+    """Hold the file while the block runs: a worker's turn takes microseconds."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _resume(descriptor: int) -> tuple[int, Digest, int]:
+    """Return the number and digest of the last whole line, and where it ends; one cut short by a crash was never acted upon and is dropped."""
     size = os.fstat(descriptor).st_size
-    start = max(0, size - 2 * _LONGEST_LINE)
+    start = max(0, size - 2 * LONGEST_LINE)
     lines = os.pread(descriptor, size - start, start).split(b"\n")
+    end = size - len(lines[-1])
     if lines[-1]:
-        os.ftruncate(descriptor, size - len(lines[-1]))
+        os.ftruncate(descriptor, end)
     if len(lines) < 2:
-        if size > _LONGEST_LINE:
+        if size > LONGEST_LINE:
             raise FormatRefused("access journal: no line end where one must be")
-        return 0, FIRST
-    entry = canonical.load(lines[-2], what="its last line", limit=_LONGEST_LINE)
+        return 0, FIRST, end
+    entry = canonical.load(lines[-2], what="its last line", limit=LONGEST_LINE)
     if not isinstance(entry, dict) or type(entry.get("seq")) is not int:
         raise FormatRefused("its last line: not a journal entry")
-    return entry["seq"], digest_of(lines[-2])
+    return entry["seq"], digest_of(lines[-2]), end

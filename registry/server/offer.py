@@ -1,14 +1,16 @@
-"""What one published view lets the server hand out: manifests read and checked, blobs with their sizes."""
+"""What one published view lets the server hand out: manifests read and checked, blobs with their sizes, and to whom."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from registry.content.callers import AccessRule
 from registry.content.digest import Digest, digest_of
 from registry.content.manifest import Manifest, parse_manifest
-from registry.content.view import PublishedRelease, Resolver, ServedState, View
+from registry.content.view import PublishedRelease, Resolver, ServedState, View, WithdrawnRelease, withdrawn_by_name
 from registry.errors import AirlockError, FormatRefused
+from registry.server.callers import NOBODY, Callers
 
 __all__ = ["NOTHING", "Offer", "ServedBlob", "ServedManifest", "make_offer"]
 
@@ -23,17 +25,23 @@ class ServedManifest:
 
 @dataclass(frozen=True, slots=True)
 class ServedBlob:
-    """A blob that some served release of a repository is made of; ``state`` is the most open state of those releases, ``size`` in bytes."""
+    """A blob that some served release of a repository is made of; ``size`` in bytes, ``release`` the most open one of those releases."""
 
     size: int
-    state: ServedState
+    release: PublishedRelease
+
+    @property
+    def state(self) -> ServedState:
+        """The most open state in which it is served."""
+        return self.release.state
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """Everything that can be pulled at one moment.
 
-    ``manifests`` holds what was read; ``unreadable`` says for each other manifest of the view why its releases are not served.
+    ``manifests`` holds what was read; ``unreadable`` says for each other manifest of the view why its releases are not served;
+    ``withdrawn`` what is no longer served, by (repository, tag or digest).
     """
 
     sequence: int
@@ -42,10 +50,21 @@ class Offer:
     manifests: Mapping[Digest, ServedManifest]
     blobs: Mapping[tuple[str, Digest], ServedBlob]
     unreadable: Mapping[Digest, str] = field(default_factory=dict)
+    withdrawn: Mapping[tuple[str, str], WithdrawnRelease] = field(default_factory=dict)
+    callers: Callers = NOBODY
+    rules: tuple[AccessRule, ...] = ()
 
     def blob(self, repository: str, digest: Digest) -> ServedBlob | None:
         """Return the blob if a served release of ``repository``, in any letter case, is made of it."""
         return self.blobs.get((repository.lower(), digest))
+
+    def blob_of(self, repository: str, release: str, digest: Digest) -> ServedBlob | None:
+        """Return the blob if the release ``TAG-rN`` of ``repository`` is served and made of it."""
+        found = self.resolver.resolve(repository, release)
+        if found is None:
+            return None
+        size = next((blob.size for blob in self.manifests[found.manifest].manifest.blobs if blob.digest == digest), None)
+        return None if size is None else ServedBlob(size, found)
 
 
 NOTHING = Offer(-1, (), Resolver(()), {}, {})
@@ -71,8 +90,9 @@ def make_offer(view: View, read: Callable[[Digest], bytes], known: Mapping[Diges
     blobs: dict[tuple[str, Digest], ServedBlob] = {}
     for release in sorted(releases, key=lambda release: release.state is ServedState.PROMOTED):  # promoted ones last: they win
         for blob in manifests[release.manifest].manifest.blobs:
-            blobs[release.repository, blob.digest] = ServedBlob(blob.size, release.state)
-    return Offer(view.sequence, releases, Resolver(releases), manifests, blobs, unreadable)
+            blobs[release.repository, blob.digest] = ServedBlob(blob.size, release)
+    callers = Callers(view.nodes, view.tokens)
+    return Offer(view.sequence, releases, Resolver(releases), manifests, blobs, unreadable, withdrawn_by_name(view.withdrawn), callers, view.rules)
 
 
 def _checked(digest: Digest, data: bytes) -> ServedManifest:

@@ -9,23 +9,28 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from registry.errors import AirlockError
-from registry.server.access import Access
+from registry.errors import AirlockError, StoreFailed
 from registry.server.app import App
 from registry.server.capability import LIFETIME
+from registry.server.hosts import Hosts
 from registry.server.journal import Journal
+from registry.server.node_auth import WINDOW
+from registry.server.nonces import Nonces
 from registry.server.protocol import HttpServer
-from registry.server.state import JOURNAL_NAME, load_secret, state_directory
+from registry.server.secret import Secrets
+from registry.server.state import JOURNAL_NAME, KEY_NAME, NONCES_NAME, state_directory
 from registry.server.watch import Watch
 
 __all__ = ["ServerConfig", "serve"]
 
 _BACKLOG = 1024
+_RENEW = 60.0  # seconds between looks at the age of the secrets
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +42,8 @@ class ServerConfig:
     ``blobs`` is the root of the blob store, ``view`` the published view's file, ``state`` the server's own directory; only the last one is
     written to.  ``port`` 0 lets the system choose.  ``drain_seconds`` is how long running transfers may go on after SIGTERM.
     ``redirect_host`` (``host`` or ``host:port``) answers blob requests with 307 to that other name of this server, which Ollama 0.3.1–0.3.9
-    needs; empty: 200 with a ``Location``.
+    needs; empty: 200 with a ``Location``.  ``names`` are the host names by which nodes may ask; empty: the address they reached, and this machine's
+    own names.  ``window`` is how many seconds a node's clock may differ.
     """
 
     blobs: Path
@@ -49,6 +55,8 @@ class ServerConfig:
     drain_seconds: float = 10.0
     capability_seconds: int = LIFETIME
     redirect_host: str = ""
+    names: Sequence[str] = ()
+    window: int = WINDOW
 
 
 def serve(config: ServerConfig, *, ready: Callable[[str], None]) -> None:
@@ -64,19 +72,24 @@ def serve(config: ServerConfig, *, ready: Callable[[str], None]) -> None:
         StoreFailed: the state directory can't be used, or another server uses it.
         AirlockError: the address can't be listened on.
     """
-    with state_directory(config.state) as directory:
-        secret = load_secret(directory)
-        with closing(Journal(directory / JOURNAL_NAME, now=time.time)) as journal:
-            app = App(
-                watch=Watch(config.view, config.blobs),
-                access=Access(anonymous_pull=config.anonymous_pull),
-                secret=secret,
-                journal=journal,
-                now=time.time,
-                redirect_host=config.redirect_host,
-                capability_seconds=config.capability_seconds,
-            )
-            asyncio.run(_serve(app, config, ready))
+    with (
+        state_directory(config.state) as directory,
+        closing(Journal(directory / JOURNAL_NAME, now=time.time)) as journal,
+        closing(Nonces(directory / NONCES_NAME)) as nonces,
+    ):
+        app = App(
+            watch=Watch(config.view, config.blobs),
+            anonymous_pull=config.anonymous_pull,
+            secrets=Secrets(directory / KEY_NAME, now=time.time),
+            journal=journal,
+            nonces=nonces,
+            hosts=Hosts(frozenset(name.lower() for name in config.names)),
+            now=time.time,
+            redirect_host=config.redirect_host,
+            capability_seconds=config.capability_seconds,
+            window=config.window,
+        )
+        asyncio.run(_serve(app, config, ready))
 
 
 async def _serve(app: App, config: ServerConfig, ready: Callable[[str], None]) -> None:
@@ -91,21 +104,29 @@ async def _serve(app: App, config: ServerConfig, ready: Callable[[str], None]) -
     server = HttpServer(app.handle)
     await asyncio.to_thread(app.watch.refresh)
     listener = await _listen(server, config.host, config.port)
-    following = asyncio.create_task(app.watch.follow())
+    chores = {asyncio.create_task(app.watch.follow()), asyncio.create_task(_keep_secrets(app.secrets))}
     try:
         ready(_url(listener))
-        await asyncio.wait({following, waiting := asyncio.create_task(asked_once.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({*chores, waiting := asyncio.create_task(asked_once.wait())}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
-        if following.done():
-            following.result()  # a mistake of ours must end the server, not freeze what it serves
+        for chore in done & chores:
+            chore.result()  # a mistake of ours must end the server, not freeze what it serves
     finally:
         listener.close()
         server.pre_shutdown()
         await _drain(app.running, asked_twice, config.drain_seconds)
         await server.shutdown(0.5)
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
+        for chore in chores:
+            chore.cancel()
+        await asyncio.gather(*chores, return_exceptions=True)
+
+
+async def _keep_secrets(secrets: Secrets) -> NoReturn:
+    """Renew the secrets when they are due; a full disk leaves those there are."""
+    while True:
+        with suppress(OSError, StoreFailed):
+            secrets.renew()
+        await asyncio.sleep(_RENEW)
 
 
 async def _listen(server: HttpServer, host: str, port: int) -> asyncio.Server:

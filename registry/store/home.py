@@ -1,4 +1,4 @@
-"""A home: the directory in which a station or a site keeps everything it owns."""
+"""A home: the directory in which a station, a site or a signer keeps everything it owns."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from registry.errors import FormatRefused, NotFound, StoreFailed, Usage
 from registry.store.files import read_limited, replace_file, storage_errors, sweep_temporaries
 from registry.trust.roles import format_time
 
-__all__ = ["SITE", "STATION", "Home"]
+__all__ = ["ESCROW", "SIGNER", "SITE", "STATION", "Home"]
 
 STATION = "station"
 SITE = "site"
+SIGNER = "signer"
+ESCROW = "escrow"
 _MARK = "home.json"
-_INIT = {STATION: "airlock init", SITE: "airlock site init"}
-_PLACE = {STATION: "a publishing station (outside)", SITE: "a site registry (inside)"}
+_INIT = {STATION: "airlock init", SITE: "airlock site init", SIGNER: "airlock key new NAME", ESCROW: "airlock escrow new"}
+_PLACE = {STATION: "a publishing station (outside)", SITE: "a site registry (inside)", SIGNER: "a signer (outside)", ESCROW: "an escrow"}
 
 
 class Home:
-    """The directory of one station or one site.  No file in it holds an absolute path: a copy at rest works elsewhere."""
+    """The directory of one station, one site or one signer.  No file in it holds an absolute path: a copy at rest works elsewhere."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -51,7 +53,7 @@ class Home:
         return self.root / "published" / "view.json"
 
     def kind(self) -> str | None:
-        """Return ``station``, ``site``, or None where there is no home yet."""
+        """Return ``station``, ``site``, ``signer``, or None where there is no home yet."""
         try:
             document = canonical.load(read_limited(self.root / _MARK, 4096, what=_MARK), what=_MARK, limit=4096)
         except (FileNotFoundError, NotADirectoryError):

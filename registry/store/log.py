@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner, SSlibKey
+from securesystemslib.signer import Signer, SSlibKey
 from sqlite_utils import Database
 
 from registry.content import canonical
@@ -78,7 +78,7 @@ class Log:
             if create:
                 path.unlink(missing_ok=True)
             elif not path.exists():
-                raise StoreFailed(f"{path}: the database is missing", hint="restore the home from its backup")
+                raise StoreFailed(f"{path}: the database is missing", hint="put the home's newest backup back")
             self.db = _connect(str(path))
             if create:
                 path.chmod(0o600)
@@ -103,15 +103,18 @@ class Log:
         with _database_errors(self.path), self.db.atomic():
             yield
 
-    def append(self, verb: str, subject: Mapping[str, Any], *, signer: CryptoSigner, now: datetime, documents: Iterable[bytes] = ()) -> Event:
+    def append(
+        self, verb: str, subject: Mapping[str, Any], *, signer: Signer, now: datetime, documents: Iterable[bytes] = (), witnessed: int = 0
+    ) -> Event:
         """Append one signed event, apply it to the projection and store the documents it names.
 
+        ``witnessed`` is a sequence number that others saw although this log doesn't reach it: the event is numbered after it and says so.
         Call it inside :meth:`transaction`.
         """
         last = self.head()
         members = {
             "v": 1,
-            "seq": last.seq + 1 if last else 1,
+            "seq": max(last.seq if last else 0, witnessed) + 1,
             "time": format_time(now),
             "actor": signer.public_key.keyid,
             "verb": verb,
@@ -157,11 +160,12 @@ class Log:
                 yield str(refusal)
                 return
             expected = (previous.seq + 1, previous.digest) if previous else (1, None)
-            if (event.seq, event.prev) != expected:
+            if (event.seq, event.prev) != expected and (event.prev != expected[1] or event.seq != _after_loss(event)):
                 yield f"event {event.seq} does not follow the one before it: the log was cut or rewritten there"
             try:
+                known = self._projection.actors(rebuilt)  # before the event: somebody may say that they leave
                 self._projection.apply(rebuilt, event)
-                key = self._projection.actors(rebuilt)[event.actor]
+                key = (known if previous else self._projection.actors(rebuilt))[event.actor]
                 verify_detached(document, EVENT_TYPE, key, signature, what=f"event {event.seq}")
             except AirlockError as refusal:
                 yield str(refusal)
@@ -185,6 +189,12 @@ def parse_event(document: bytes, signature: str) -> Event:
         raise FormatRefused("event: not one of this version")
     prev = None if members["prev"] is None else parse_digest(members["prev"], what="event")
     return Event(members["seq"], members["time"], members["actor"], members["verb"], members["subject"], prev, document, signature)
+
+
+def _after_loss(event: Event) -> int | None:
+    """Return the sequence number that an event has which opens the log again after a loss, or None."""
+    witnessed = event.subject.get("witnessed")
+    return int(witnessed["sequence"]) + 1 if isinstance(witnessed, dict) else None
 
 
 def _connect(path: str) -> Database:

@@ -15,12 +15,15 @@ from registry.content.digest import Digest
 from registry.content.reference import Reference
 from registry.store.log import Event, Log, Projection
 from registry.trust.keys import public_from_json
+from registry.trust.withdrawal import Severity, Withdrawal
 
 __all__ = ["NumberedRelease", "Station"]
 
 _SCHEMA = """
 CREATE TABLE people (key_id TEXT PRIMARY KEY, public TEXT NOT NULL);
 CREATE TABLE metadata (role TEXT NOT NULL, version INTEGER NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (role, version));
+CREATE TABLE drafts (role TEXT PRIMARY KEY, version INTEGER NOT NULL, digest TEXT);
+CREATE TABLE withdrawals (statement TEXT PRIMARY KEY, severity TEXT NOT NULL, why TEXT NOT NULL);
 CREATE TABLE releases (
   repository TEXT NOT NULL, tag TEXT NOT NULL, number INTEGER NOT NULL CHECK (number > 0), manifest TEXT NOT NULL, statement TEXT NOT NULL,
   PRIMARY KEY (repository, number), UNIQUE (repository, tag, manifest)
@@ -44,13 +47,30 @@ class Station(Log):
     """The station's database."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        tables = ("people", "metadata", "releases", "recipients", "sets")
+        tables = ("people", "metadata", "drafts", "withdrawals", "releases", "recipients", "sets")
         super().__init__(path, Projection(_SCHEMA, tables, _apply, _actors), create=create)
 
     def metadata(self, role: str) -> tuple[int, bytes] | None:
         """Return the newest version of a role's metadata and its bytes, or None."""
         row = self.db.execute("SELECT version, digest FROM metadata WHERE role = ? ORDER BY version DESC LIMIT 1", (role,)).fetchone()
         return (int(row[0]), self.document(Digest(row[1]))) if row else None
+
+    def draft(self, role: str) -> tuple[int, bytes] | None:
+        """Return the version and bytes of a role's metadata that still gather signatures, or None."""
+        row = self.db.execute("SELECT version, digest FROM drafts WHERE role = ? AND digest IS NOT NULL", (role,)).fetchone()
+        return (int(row[0]), self.document(Digest(row[1]))) if row else None
+
+    def next_version(self, role: str) -> int:
+        """Return a version number that was neither signed nor drafted yet: a signer must never see one number with two contents."""
+        row = self.db.execute(
+            "SELECT MAX(version) FROM (SELECT version FROM metadata WHERE role = ? UNION SELECT version FROM drafts WHERE role = ?)", (role, role)
+        )
+        return int(row.fetchone()[0] or 0) + 1
+
+    def withdrawals(self) -> dict[Digest, Withdrawal]:
+        """Return every withdrawal, by the digest of the statement it concerns."""
+        rows = self.db.query("SELECT * FROM withdrawals")
+        return {Digest(row["statement"]): Withdrawal(Severity(row["severity"]), row["why"]) for row in rows}
 
     def roots(self) -> tuple[bytes, ...]:
         """Return every root from version 1 on."""
@@ -74,6 +94,10 @@ class Station(Log):
         """Return the fingerprint of the ``site.pub`` that this site was known by, or None."""
         row = self.db.execute("SELECT fingerprint FROM recipients WHERE site = ?", (site,)).fetchone()
         return str(row[0]) if row else None
+
+    def recipients(self) -> list[tuple[str, str]]:
+        """Return name and fingerprint of every recipient that is known here."""
+        return [(row["site"], row["fingerprint"]) for row in self.db.query("SELECT site, fingerprint FROM recipients ORDER BY site")]
 
     def unfinished_sets(self) -> dict[str, Digest]:
         """Return the sets whose export has begun and not ended: set id to header digest."""
@@ -101,6 +125,19 @@ def _station_init(database: Database, event: Event, subject: dict[str, Any]) -> 
 def _metadata_sign(database: Database, event: Event, subject: dict[str, Any]) -> None:
     del event
     database.table("metadata").insert_all(subject["metadata"])
+    for each in subject["metadata"]:
+        database.execute("UPDATE drafts SET digest = NULL WHERE role = ?", (each["role"],))
+
+
+def _metadata_draft(database: Database, event: Event, subject: dict[str, Any]) -> None:
+    del event
+    database.table("drafts").insert({name: subject[name] for name in ("role", "version", "digest")}, replace=True)
+
+
+def _release_withdraw(database: Database, event: Event, subject: dict[str, Any]) -> None:
+    del event
+    row = {"statement": subject["statement"], "severity": subject["severity"], "why": subject["why"]}
+    database.table("withdrawals").insert(row, replace=True)
 
 
 def _release_number(database: Database, event: Event, subject: dict[str, Any]) -> None:
@@ -110,7 +147,7 @@ def _release_number(database: Database, event: Event, subject: dict[str, Any]) -
 
 def _recipient_remember(database: Database, event: Event, subject: dict[str, Any]) -> None:
     del event
-    database.table("recipients").insert({"site": subject["site"], "fingerprint": subject["fingerprint"]})
+    database.table("recipients").insert({"site": subject["site"], "fingerprint": subject["fingerprint"]}, replace=True)
 
 
 def _set_start(database: Database, event: Event, subject: dict[str, Any]) -> None:
@@ -125,8 +162,11 @@ def _set_finish(database: Database, event: Event, subject: dict[str, Any]) -> No
 _VERBS = {
     "station.init": _station_init,
     "metadata.sign": _metadata_sign,
+    "metadata.draft": _metadata_draft,
     "release.number": _release_number,
+    "release.withdraw": _release_withdraw,
     "recipient.remember": _recipient_remember,
+    "recipient.accept": _recipient_remember,
     "set.start": _set_start,
     "set.finish": _set_finish,
 }

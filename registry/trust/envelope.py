@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import UnverifiedSignatureError
-from securesystemslib.signer import CryptoSigner, Signature, SSlibKey
+from securesystemslib.signer import Signature, Signer, SSlibKey
 
 from registry.content import canonical
 from registry.errors import FormatRefused, SignatureRefused
@@ -28,7 +28,7 @@ class Opened:
     signers: tuple[str, ...]
 
 
-def envelop(payload: bytes, payload_type: str, signers: Iterable[CryptoSigner]) -> bytes:
+def envelop(payload: bytes, payload_type: str, signers: Iterable[Signer]) -> bytes:
     """Return the canonical bytes of an envelope around ``payload``."""
     envelope = Envelope(payload, payload_type, {})
     for signer in sorted(signers, key=lambda each: each.public_key.keyid):
@@ -49,7 +49,8 @@ def open_envelope(data: bytes, payload_type: str, keys: Iterable[SSlibKey], thre
         again = canonical.dump(envelope.to_dict())
     except Exception:  # noqa: BLE001 - the library raises whatever its base64 and dict accesses raise
         raise FormatRefused(f"{what}: not a DSSE envelope") from None
-    if again != data:
+    # Members of a signature are covered by no signature, so there may be none that the library doesn't know.
+    if again != data or any(each.unrecognized_fields for each in envelope.signatures.values()):
         raise FormatRefused(f"{what}: not a DSSE envelope in canonical form")
     if envelope.payload_type != payload_type:
         raise FormatRefused(f"{what}: carries something else", why=f"expected {payload_type}, found {envelope.payload_type[:80]!r}")
@@ -63,7 +64,7 @@ def open_envelope(data: bytes, payload_type: str, keys: Iterable[SSlibKey], thre
     return Opened(envelope.payload, tuple(sorted(envelope.signatures)))
 
 
-def sign_detached(payload: bytes, payload_type: str, signer: CryptoSigner) -> str:
+def sign_detached(payload: bytes, payload_type: str, signer: Signer) -> str:
     """Return a signature over ``payload`` in DSSE's pre-authentication encoding, as hexadecimal digits."""
     return str(signer.sign(Envelope(payload, payload_type, {}).pae()).signature)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import SSlibKey
 from tuf.api import exceptions as tuf_errors
-from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet  # docs/adr/0002: the clock is its public field
 from tuf.ngclient.config import EnvelopeType
@@ -27,8 +27,21 @@ from tuf.ngclient.config import EnvelopeType
 from registry.errors import FormatRefused, SignatureRefused, TrustRefused
 from registry.trust.keys import public_from_json, short
 from registry.trust.roles import format_time, serialise
+from registry.trust.withdrawal import Severity, withdrawals_in
 
-__all__ = ["CAPS", "MAX_ROOTS", "Age", "OfferedMetadata", "Refreshed", "TrustedMetadata", "adopt_publisher", "fingerprint", "issued_at", "refresh"]
+__all__ = [
+    "CAPS",
+    "MAX_ROOTS",
+    "Age",
+    "OfferedMetadata",
+    "Refreshed",
+    "TrustedMetadata",
+    "adopt_publisher",
+    "check_roots",
+    "fingerprint",
+    "issued_at",
+    "refresh",
+]
 
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
@@ -120,7 +133,7 @@ def adopt_publisher(offered: OfferedMetadata, expected: str) -> TrustedMetadata:
             why=f"you gave {expected}\nroot {len(fingerprints)} on the medium has {fingerprints[-1]}",
             hint="compare the fingerprint with the publisher by phone, never from the medium itself; do not import this medium until both agree",
         )
-    _chain(offered.roots)
+    check_roots(offered.roots)
     return TrustedMetadata(offered.roots)
 
 
@@ -149,19 +162,21 @@ def refresh(trusted: TrustedMetadata, offered: OfferedMetadata, *, now: datetime
                 hint="somebody signed a second history; ask the publisher by phone before anything else",
             )
     roots = max(trusted.roots, offered.roots, key=len)
-    issued = _self_consistent(offered)
+    issued = issued_at(offered.timestamp)  # before its signature is checked: nobody gains by a refusal
     if issued > now + _CLOCK_SKEW:
         raise TrustRefused(
             "the set was issued in the future",
             why=f"issued {format_time(issued)}, this machine's clock says {format_time(now)}",
             hint="set this machine's clock right; if it is right, the publisher must set the station's clock right and export again",
         )
+    _self_consistent(offered, issued)
     _refuse_expired(offered, now)
     age = _age(trusted, roots, offered, now)
     newest = trusted if age is Age.OLDER else TrustedMetadata(roots, offered.timestamp, offered.snapshot, offered.targets)
     final = _updated(trusted, newest, now)
     if age is Age.NEWER and trusted.targets is not None:
         _refuse_vanished(_load(Targets, trusted.targets, "targets.json").targets, final.targets.targets)
+    withdrawals_in(final.targets.targets)  # whatever it says must be something we understand
     return Refreshed(age, newest, final.root, final.targets, issued)
 
 
@@ -185,18 +200,16 @@ def _refuse_expired(offered: OfferedMetadata, now: datetime) -> None:
         )
 
 
-def _self_consistent(offered: OfferedMetadata) -> datetime:
-    """Verify the offered files against the newest root among them, as of when they were issued; return that time."""
-    _chain(offered.roots)
+def _self_consistent(offered: OfferedMetadata, issued: datetime) -> None:
+    """Verify the offered files against the newest root among them, as of when they were issued."""
+    check_roots(offered.roots)
     root = _load(Root, offered.roots[-1], "root.json")
-    issued = _issued(_load(Timestamp, offered.timestamp, "timestamp.json"))
     _load(Snapshot, offered.snapshot, "snapshot.json")
     _load(Targets, offered.targets, "targets.json")
     everything = TrustedMetadata(offered.roots, offered.timestamp, offered.snapshot, offered.targets)
     _updated(TrustedMetadata(offered.roots), everything, issued)
     for role in ("timestamp", "snapshot", "targets"):
         _refuse_stray_signatures(getattr(offered, role), [root], role, f"{role}.json")
-    return issued
 
 
 def _age(trusted: TrustedMetadata, roots: tuple[bytes, ...], offered: OfferedMetadata, now: datetime) -> Age:
@@ -243,7 +256,16 @@ def _with_known_timestamp(trusted: TrustedMetadata, roots: tuple[bytes, ...], no
     return fresh
 
 
-def _refuse_vanished(before: Iterable[str], after: Iterable[str]) -> None:
+def _refuse_vanished(before: Mapping[str, TargetFile], after: Mapping[str, TargetFile]) -> None:
+    said_before, said_after = withdrawals_in(before), withdrawals_in(after)
+    # It may become more urgent, never less, and never be taken back.
+    unsaid = {path for path, each in said_before.items() if path not in said_after or said_after[path].severity not in (each.severity, Severity.STOP)}
+    if unsaid & set(after):
+        raise TrustRefused(
+            f"{len(unsaid)} withdrawal(s) vanished from the publisher's list",
+            why=f"withdrawn for this site, standing again in the new list: {', '.join(path[:12] + '…' for path in sorted(unsaid)[:5])}",
+            hint="a withdrawal is for ever; the publisher exports the model as a new release instead",
+        )
     vanished = sorted(set(before) - set(after))
     if vanished:
         raise TrustRefused(
@@ -253,7 +275,7 @@ def _refuse_vanished(before: Iterable[str], after: Iterable[str]) -> None:
         )
 
 
-def _chain(roots: tuple[bytes, ...]) -> None:
+def check_roots(roots: tuple[bytes, ...]) -> None:
     """Verify each root against its predecessor and itself (5.3.3 to 5.3.7)."""
     previous: Root | None = None
     with _translated("root.json"):
@@ -290,11 +312,13 @@ def _load(role: type[T], data: bytes, what: str) -> T:
         metadata: Metadata[Any] = Metadata.from_bytes(data)
         again = serialise(metadata)
     except (DeserializationError, RecursionError, ValueError):
-        raise FormatRefused(f"{what}: not TUF metadata") from None
+        raise FormatRefused(f"{what}: not TUF metadata", why="it can't be read as the JSON of a TUF role", hint=_ASK) from None
     if metadata.signed.type != role.type:
         raise FormatRefused(f"{what}: has another type", why=f"expected {role.type}, found {metadata.signed.type}")
-    if again != data or any(not _HEX.match(signature.signature) for signature in metadata.signatures.values()):
-        raise FormatRefused(f"{what}: not in canonical form", why="the same metadata written canonically give other bytes")
+    # Members beside "signed" and in signatures are covered by no signature, so there may be none that python-tuf doesn't know.
+    unsigned = [metadata.unrecognized_fields, *(each.unrecognized_fields for each in metadata.signatures.values())]
+    if again != data or any(unsigned) or any(not _HEX.match(signature.signature) for signature in metadata.signatures.values()):
+        raise FormatRefused(f"{what}: not in canonical form", why="the same metadata written canonically give other bytes", hint=_ASK)
     signed = metadata.signed
     assert isinstance(signed, role)
     return signed

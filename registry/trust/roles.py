@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner, SSlibKey
+from securesystemslib.signer import Signer, SSlibKey
 from tuf.api.metadata import Key, Metadata, MetaFile, Role, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
 from registry.content.digest import Digest, hex_of
+from registry.trust.keys import public_from_json
+from registry.trust.withdrawal import Withdrawal
 
 __all__ = [
     "ROLES",
@@ -22,6 +24,7 @@ __all__ = [
     "new_snapshot",
     "new_targets",
     "new_timestamp",
+    "roles_of",
     "serialise",
     "target_path",
 ]
@@ -52,7 +55,16 @@ def target_path(statement: Digest) -> str:
     return f"{hex_of(statement)}.json"
 
 
-def new_root(version: int, roles: Mapping[str, RoleKeys], signers: Iterable[CryptoSigner], now: datetime) -> bytes:
+def roles_of(root: bytes) -> dict[str, RoleKeys]:
+    """Return who speaks for each role according to ``root``."""
+    signed = Metadata[Any].from_bytes(root).signed
+    return {
+        name: RoleKeys([public_from_json(signed.keys[keyid].to_dict(), what="root.json") for keyid in role.keyids], role.threshold)
+        for name, role in signed.roles.items()
+    }
+
+
+def new_root(version: int, roles: Mapping[str, RoleKeys], signers: Iterable[Signer], now: datetime) -> bytes:
     """Return root metadata that gives each of the four roles its keys, valid for ten years."""
     keys: dict[str, Key] = {key.keyid: key for role in roles.values() for key in role.keys}
     members = {name: Role([key.keyid for key in role.keys], role.threshold) for name, role in roles.items()}
@@ -60,22 +72,34 @@ def new_root(version: int, roles: Mapping[str, RoleKeys], signers: Iterable[Cryp
     return _signed(root, signers)
 
 
-def new_targets(version: int, statements: Mapping[Digest, int], signers: Iterable[CryptoSigner], now: datetime) -> bytes:
-    """Return targets metadata naming every statement by digest and size in bytes, valid for two years."""
+def new_targets(
+    version: int,
+    statements: Mapping[Digest, int],
+    signers: Iterable[Signer],
+    now: datetime,
+    withdrawals: Mapping[Digest, Withdrawal] | None = None,
+) -> bytes:
+    """Return targets metadata naming every statement by digest and size in bytes, and which are withdrawn; valid for two years."""
+    withdrawn = withdrawals or {}
     targets = {
-        target_path(digest): TargetFile(length=size, hashes={"sha256": hex_of(digest)}, path=target_path(digest))
+        target_path(digest): TargetFile(
+            length=size,
+            hashes={"sha256": hex_of(digest)},
+            path=target_path(digest),
+            unrecognized_fields={"custom": withdrawn[digest].as_custom()} if digest in withdrawn else None,
+        )
         for digest, size in sorted(statements.items())
     }
     return _signed(Targets(version=version, expires=_whole(now) + _TARGETS_LIFE, targets=targets), signers)
 
 
-def new_snapshot(version: int, targets: bytes, signers: Iterable[CryptoSigner], now: datetime) -> bytes:
+def new_snapshot(version: int, targets: bytes, signers: Iterable[Signer], now: datetime) -> bytes:
     """Return snapshot metadata binding exactly these targets bytes, valid for the delivery window."""
     meta = {"targets.json": MetaFile.from_data(_version_of(targets), targets, ["sha256"])}
     return _signed(Snapshot(version=version, expires=_whole(now) + delivery_window, meta=meta), signers)
 
 
-def new_timestamp(version: int, snapshot: bytes, signers: Iterable[CryptoSigner], now: datetime) -> bytes:
+def new_timestamp(version: int, snapshot: bytes, signers: Iterable[Signer], now: datetime) -> bytes:
     """Return timestamp metadata binding exactly these snapshot bytes; its signed member ``issued`` says when it was made."""
     meta = MetaFile.from_data(_version_of(snapshot), snapshot, ["sha256"])
     extra = {"issued": format_time(now)}
@@ -88,7 +112,7 @@ def serialise(metadata: Metadata[Any]) -> bytes:
     return metadata.to_bytes(JSONSerializer(compact=True))
 
 
-def _signed(signed: Signed, signers: Iterable[CryptoSigner]) -> bytes:
+def _signed(signed: Signed, signers: Iterable[Signer]) -> bytes:
     metadata: Metadata[Any] = Metadata(signed)
     for signer in signers:
         metadata.sign(signer, append=True)

@@ -8,18 +8,36 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry.content import canonical
-from registry.content.digest import hex_of, parse_digest
+from registry.content.digest import Digest, hex_of, parse_digest
 from registry.content.manifest import MANIFEST_TYPE, Descriptor
 from registry.content.reference import Reference, parse_reference
 from registry.errors import FormatRefused
+from registry.trust.oms import BUNDLE_TYPE, MAX_BUNDLE_BYTES, OmsKey, parse_key
 
-__all__ = ["MAX_STATEMENT_BYTES", "PREDICATE_TYPE", "Release", "parse_statement"]
+__all__ = ["MAX_STATEMENT_BYTES", "OMS", "OMS_UPSTREAM", "PREDICATE_TYPE", "Evidence", "Release", "parse_statement"]
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:model-airlock:release:v1"
 MAX_STATEMENT_BYTES = 4 * 1024 * 1024
 MAX_RELEASE_NUMBER = 999_999_999
+OMS, OMS_UPSTREAM = "oms", "oms-upstream"
+"""The kinds of evidence: an OMS bundle made by the station, and one made by whoever made the model."""
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """An OMS bundle that travels beside the model, never in its manifest: Ollama downloads every layer.
+
+    ``key`` is the only key whose signature on it counts, ``name`` the signer's name of the model; ``files`` maps the signer's file names to the
+    objects of the release that they stand for.
+    """
+
+    kind: str
+    bundle: Descriptor
+    key: OmsKey
+    name: str
+    files: Mapping[str, Digest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +46,7 @@ class Release:
 
     ``nonce`` is 32 random bytes in hexadecimal, so that nobody can confirm a guess from the statement's digest, which travels in clear.
     ``objects`` begins with the manifest; the blobs follow, layers first, config last.  ``source`` names where the model came from,
-    ``inspection`` what airlock saw in it: text to text, for people.  An empty ``sites`` means any site.
+    ``inspection`` what airlock saw in it: text to text, for people.  An empty ``sites`` means any site.  ``evidence`` holds at most one of each kind.
     """
 
     publisher: str
@@ -39,6 +57,12 @@ class Release:
     source: str
     inspection: Mapping[str, str] = field(default_factory=dict)
     sites: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def carried(self) -> tuple[Descriptor, ...]:
+        """Everything that travels and is kept: the objects, then the evidence."""
+        return (*self.objects, *(each.bundle for each in self.evidence))
 
     @property
     def manifest(self) -> Descriptor:
@@ -58,6 +82,7 @@ class Release:
                 "subject": [{"name": self.name, "digest": {"sha256": hex_of(self.manifest.digest)}}],
                 "predicateType": PREDICATE_TYPE,
                 "predicate": {
+                    "evidence": [_evidence_members(each) for each in self.evidence],
                     "extensions": {},
                     "inspection": dict(self.inspection),
                     "nonce": self.nonce,
@@ -91,13 +116,18 @@ def parse_statement(data: bytes, *, what: str) -> Release:
             source=_text(predicate["source"], what),
             inspection={_text(key, what): _text(value, what) for key, value in predicate["inspection"].items()},
             sites=tuple(_hex64(each, what) for each in predicate["sites"]),
+            evidence=tuple(_evidence(each, what) for each in predicate["evidence"]),
         )
     except (KeyError, TypeError, AttributeError, IndexError):
         raise FormatRefused(f"{what}: not a release statement", why="a member is missing or has another type") from None
     if not release.objects or release.manifest.media_type != MANIFEST_TYPE:
         raise FormatRefused(f"{what}: not a release statement", why="its first object is not a manifest")
-    if len({each.digest for each in release.objects}) != len(release.objects):
+    if len({each.digest for each in release.carried}) != len(release.carried):
         raise FormatRefused(f"{what}: not a release statement", why="it names one object twice")
+    if len({each.kind for each in release.evidence}) != len(release.evidence):
+        raise FormatRefused(f"{what}: not a release statement", why="it has two pieces of evidence of one kind")
+    if not {digest for each in release.evidence for digest in each.files.values()} <= {each.digest for each in release.objects}:
+        raise FormatRefused(f"{what}: not a release statement", why="its evidence is about files that are not in the release")
     # Members under "extensions" may be anything (docs/reference/format.md); everything else must be what we would write.
     extensions = predicate.get("extensions")
     if not isinstance(extensions, dict):
@@ -106,6 +136,28 @@ def parse_statement(data: bytes, *, what: str) -> Release:
     if canonical.dump(document) != release.to_bytes():
         raise FormatRefused(f"{what}: not a release statement", why="it has members that airlock doesn't know outside of extensions")
     return release
+
+
+def _evidence_members(each: Evidence) -> dict[str, Any]:
+    return {
+        "digest": each.bundle.digest,
+        "files": dict(each.files),
+        "key": each.key.text,
+        "kind": each.kind,
+        "mediaType": each.bundle.media_type,
+        "name": each.name,
+        "size": each.bundle.size,
+    }
+
+
+def _evidence(value: Any, what: str) -> Evidence:
+    bundle = _object(value, what)
+    if value["kind"] not in (OMS, OMS_UPSTREAM) or bundle.media_type != BUNDLE_TYPE or bundle.size > MAX_BUNDLE_BYTES:
+        raise FormatRefused(f"{what}: has evidence of an unknown kind", why=f"found {str(value['kind'])[:40]!r}", hint="update airlock first")
+    files = {_text(name, what): parse_digest(digest, what=what) for name, digest in value["files"].items()}
+    if not files:
+        raise FormatRefused(f"{what}: its evidence is about no file")
+    return Evidence(str(value["kind"]), bundle, parse_key(_text(value["key"], what), what=f"{what}: evidence"), _text(value["name"], what), files)
 
 
 def _reference(repository: Any, tag: Any, what: str) -> Reference:

@@ -14,6 +14,7 @@ from registry.errors import TrustRefused
 from registry.trust.keys import short
 from registry.trust.roles import target_path
 from registry.trust.statement import Release, parse_statement
+from registry.trust.withdrawal import withdrawal_of
 
 __all__ = ["VerifiedRelease", "verify_release"]
 
@@ -55,10 +56,10 @@ def verify_release(
         targets: the newest trusted list: TUF target path to target.
         namespaces: repository patterns (``clinical/*``) this publisher may use here.
         site: this site's id.
-        known: the manifest digest that this site has on record for a reference and a release number of this publisher.
+        known: the manifest digest that this site has on record for a reference and a release number, whoever published it.
 
     Raises:
-        TrustRefused: not in the list, by another publisher, outside its namespaces, for another site, or one release with two contents.
+        TrustRefused: not in the list, withdrawn, by another publisher, outside its namespaces, for another site, or one release with two contents.
         FormatRefused: not a statement.
     """
     digest = digest_of(statement)
@@ -71,6 +72,13 @@ def verify_release(
             hint="ask the publisher for a fresh export",
         )
     release = parse_statement(statement, what=what)
+    withdrawal = withdrawal_of(target)
+    if withdrawal is not None:
+        raise TrustRefused(
+            f"{release.name}: withdrawn by its publisher ({withdrawal.severity})",
+            why=withdrawal.why,
+            hint="import a newer release of it, if there is one",
+        )
     if release.publisher != publisher:
         raise TrustRefused(f"{release.name}: by another publisher", why=f"expected {short(publisher)}, found {short(release.publisher)}")
     patterns = tuple(namespaces)

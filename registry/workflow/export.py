@@ -15,9 +15,10 @@ from registry.content.pins import Pin
 from registry.content.reference import Reference
 from registry.errors import AirlockError, MediumDamaged, NotFound, TrustRefused, Usage
 from registry.media.index import MAX_INDEX_BYTES, MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES, Index, Object
-from registry.media.recipients import SET_KEY_BYTES, Recipient, unwrap, wrap
+from registry.media.recipients import SET_KEY_BYTES, Recipient, identity_for, unwrap, wrap
 from registry.media.sets import INDEX_NAME, MAX_HEADER_BYTES, Header, metadata_names, new_set_id, parse_header
 from registry.media.stream import associated_data, seal_bytes, sealed_size
+from registry.media.suites import SUITES
 from registry.sources.pinning import locate
 from registry.store.blobs import LocalBlobStore
 from registry.store.files import replace_file, storage_errors
@@ -26,13 +27,19 @@ from registry.store.medium import SetFolder, SetWriter, find_sets
 from registry.trust.envelope import INDEX_TYPE, envelop
 from registry.trust.refresh import OfferedMetadata, fingerprint
 from registry.trust.roles import format_time
+from registry.trust.statement import parse_statement
+from registry.workflow.drafting import refuse_lacking, still_lacking
+from registry.workflow.escrow import EscrowCard
+from registry.workflow.known_recipients import ESCROW, read_escrow_card, read_site_card, remember
 from registry.workflow.medium_notes import medium_json, readme
 from registry.workflow.offered import read_index
 from registry.workflow.parts import Parts
 from registry.workflow.pin import pinned_manifest, read_pins
+from registry.workflow.preparing import prepare, require_root
 from registry.workflow.progress import Progress
-from registry.workflow.publication import PinnedRelease, newest_metadata, number_releases, sign_metadata
-from registry.workflow.site_card import SiteCard, parse_site_card
+from registry.workflow.publication import PinnedRelease, newest_metadata, sign_metadata
+from registry.workflow.signing import drafts_on
+from registry.workflow.site_card import SiteCard
 from registry.workflow.station import OpenStation, Passphrase, open_station
 
 __all__ = ["DEFAULT_PART_BYTES", "Exported", "export"]
@@ -42,13 +49,13 @@ DEFAULT_PART_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export wrote: the set, its folder, the releases in it, and for whom."""
+    """What an export wrote: the set, its folder, the releases in it, and for whom; ``new_recipients`` are names and fingerprints."""
 
     set_id: str
     folder: Path
     releases: tuple[PinnedRelease, ...]
     sites: tuple[SiteCard, ...]
-    new_sites: tuple[SiteCard, ...]
+    new_recipients: tuple[tuple[str, str], ...]
     fingerprint: str
     size: int
     parts: int
@@ -64,6 +71,7 @@ class _Wanted:
     sites: Sequence[SiteCard]
     part_size: int
     sources: dict[Digest, Path]
+    escrow: EscrowCard | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +92,15 @@ def export(
     *,
     part_size: int,
     read_back: bool,
+    metadata_only: bool = False,
+    escrow: Path | None = None,
     now: datetime,
     progress: Progress,
 ) -> Exported:
     """Write one set with the releases of ``names`` (all pins if empty) to ``medium``, sealed to the sites whose ``site.pub`` are ``cards``.
 
-    An export that was interrupted continues: parts on the medium that are whole stay as they are.
+    An export that was interrupted continues: parts on the medium that are whole stay as they are.  With ``metadata_only`` the set carries no
+    model, only what the station says now: a few kilobytes that bring withdrawals and new keys.  ``escrow`` is the ``escrow.pub`` of a further recipient.
 
     Raises:
         NotFound: nothing is pinned, a name isn't pinned, a source or the medium is not there.
@@ -98,15 +109,20 @@ def export(
     """
     if not MIN_PART_BYTES <= part_size <= MAX_PART_BYTES:
         raise Usage(f"part size {part_size} is out of bounds", why=f"from {MIN_PART_BYTES} to {MAX_PART_BYTES} bytes are allowed")
-    pins = _chosen(home, names)
-    sites = tuple(_card(path) for path in cards)
+    pins = [] if metadata_only else _chosen(home, names)
+    sites = tuple(map(read_site_card, cards))
     if len({each.site for each in sites}) != len(sites):
         raise Usage("one site is named twice as a recipient")
+    _suite_of(sites)
     if not medium.is_dir():
         raise NotFound(f"{medium}: not a directory", hint="name the directory where the medium is mounted, such as /media/usb")
-    wanted = _Wanted(medium, pins, sites, part_size, _sources(home, pins))
+    wanted = _Wanted(medium, pins, sites, part_size, _sources(home, pins), read_escrow_card(escrow) if escrow else None)
     with open_station(home, passphrase, "export") as station:
-        new_sites = _remember(station, sites, now)
+        require_root(station)
+        cards_by_name: dict[str, SiteCard | EscrowCard] = {card.site: card for card in sites}
+        if wanted.escrow is not None:
+            cards_by_name[ESCROW] = wanted.escrow
+        new = remember(station, cards_by_name, now)
         found = _unfinished(station, wanted)
         if found is None:
             plan, releases = _begin(station, wanted, now)
@@ -114,12 +130,21 @@ def export(
             plan, releases = found
             progress.say(f"set {plan.index.set_id} on this medium is unfinished; continuing it")
             SetWriter(medium, plan.index.set_id).sweep()
-        _write(plan, wanted.sources, progress, read_back=read_back)
+        kept = {digest: LocalBlobStore(home.blobs).path(digest) for digest in _evidence(releases)}
+        _write(plan, wanted.sources | kept, progress, read_back=read_back)
         with station.log.transaction():
             station.log.append("set.finish", {"set": plan.index.set_id}, signer=station.keys["actor"], now=now)
         newest_root = fingerprint(station.log.roots()[-1])
     return Exported(
-        plan.index.set_id, plan.folder, tuple(releases), sites, new_sites, newest_root, plan.index.size, plan.index.parts, continued=found is not None
+        plan.index.set_id,
+        plan.folder,
+        tuple(releases),
+        sites,
+        tuple((name, cards_by_name[name].fingerprint) for name in new),
+        newest_root,
+        plan.index.size,
+        plan.index.parts,
+        continued=found is not None,
     )
 
 
@@ -131,14 +156,6 @@ def _chosen(home: Home, names: Sequence[Reference]) -> list[Pin]:
         if name not in pins:
             raise NotFound(f"{name}: is not pinned", why=f"pinned are: {', '.join(map(str, pins))}", hint=f"airlock pin {name} --from SOURCE")
     return [pins[name] for name in dict.fromkeys(names or pins)]
-
-
-def _card(path: Path) -> SiteCard:
-    try:
-        data = path.read_bytes() if path.stat().st_size < MAX_HEADER_BYTES else b""
-    except OSError as error:
-        raise NotFound(f"{path}: can't be read", why=str(error.strerror), hint="the site's admin makes it: airlock site init") from error
-    return parse_site_card(data, what=str(path))
 
 
 def _sources(home: Home, pins: Sequence[Pin]) -> dict[Digest, Path]:
@@ -168,38 +185,49 @@ def _sources(home: Home, pins: Sequence[Pin]) -> dict[Digest, Path]:
     return paths
 
 
-def _remember(station: OpenStation, sites: Sequence[SiteCard], now: datetime) -> tuple[SiteCard, ...]:
-    new = []
+def _suite_of(sites: Sequence[SiteCard]) -> str:
+    """Return the suite in which a set for these sites is sealed: one for all of them."""
+    by_suite: dict[str, list[str]] = {}
     for card in sites:
-        known = station.log.recipient(card.site)
-        if known is not None and known != card.fingerprint:
-            raise TrustRefused(
-                f"the site.pub of site {card.site[:8]} is not the one known here",
-                why=f"known {known}\nfound {card.fingerprint}",
-                hint="somebody may have swapped it: compare the fingerprint with the site by phone",
-            )
-        if known is None:
-            new.append(card)
-    if new:
-        with station.log.transaction():
-            for card in new:
-                subject = {"site": card.site, "fingerprint": card.fingerprint}
-                station.log.append("recipient.remember", subject, signer=station.keys["actor"], now=now)
-    return tuple(new)
+        by_suite.setdefault(card.recipient.suite, []).append(card.site[:8])
+    if len(by_suite) > 1:
+        raise Usage(
+            "these sites share no sealing suite",
+            why="\n".join(f"{SUITES[suite].short}: site {', '.join(names)}" for suite, names in sorted(by_suite.items())),
+            hint="export once per suite, each time with the site.pub of the sites that have it",
+        )
+    return next(iter(by_suite))
+
+
+def _recipients(station: OpenStation, wanted: _Wanted) -> list[Recipient]:
+    """Return to whom a set is sealed: the sites, this station, and the escrow if there is one."""
+    suite = _suite_of(wanted.sites)
+    recipients = [*(card.recipient for card in wanted.sites), station.identity_in(suite).recipient]
+    if wanted.escrow is not None and suite not in wanted.escrow.recipients:
+        raise Usage(f"the escrow has no key in the suite of these sites, {suite}", hint="make a new escrow: airlock escrow new")
+    return recipients if wanted.escrow is None else [*recipients, wanted.escrow.recipients[suite]]
 
 
 def _begin(station: OpenStation, wanted: _Wanted, now: datetime) -> tuple[_Plan, list[PinnedRelease]]:
     """Number, sign, and put header, metadata and index on the medium."""
     set_id = new_set_id(int(now.timestamp() * 1000), secrets.token_bytes(10))
     set_key = secrets.token_bytes(SET_KEY_BYTES)
-    recipients: list[Recipient] = [*(card.recipient for card in wanted.sites), station.identity.recipient]
-    header = Header(set_id, {each.key_id: wrap(set_key, each, set_id=set_id) for each in recipients}).to_bytes()
+    keys = {each.key_id: wrap(set_key, each, set_id=set_id) for each in _recipients(station, wanted)}
+    header = Header(set_id, keys, suite=_suite_of(wanted.sites)).to_bytes()
     sizes = _sizes(station.home, wanted)
     with storage_errors(f"the medium {wanted.medium}", kind=MediumDamaged):
         _refuse_full(wanted.medium, _sealed_total(sum(sizes.values()), wanted.part_size))
+    releases, (version, targets) = prepare(station, wanted.pins, now, drafts_on(wanted.medium, "targets"))
+    missing = still_lacking(station, "targets", targets)
+    if missing:
+        raise refuse_lacking(
+            station.home,
+            "the list of releases is not signed by enough release signers",
+            missing,
+            f"airlock release prepare {wanted.medium}\nthe other signers run: airlock sign {wanted.medium} --key NAME\nthen the same export again",
+        )
     with station.log.transaction():
-        releases = number_releases(station, wanted.pins, now)
-        metadata = sign_metadata(station, now)
+        metadata = sign_metadata(station, version, targets, now)
         head = station.log.head()
         assert head is not None
         index = Index(
@@ -210,7 +238,7 @@ def _begin(station: OpenStation, wanted: _Wanted, now: datetime) -> tuple[_Plan,
             root=len(metadata.roots),
             sites=tuple(sorted(card.site for card in wanted.sites)),
             statements=tuple(each.statement for each in releases),
-            objects=_objects(sizes),
+            objects=_objects(_evidence(releases) | sizes),
             part_size=wanted.part_size,
             checkpoint=(head.seq, head.digest),
         )
@@ -246,6 +274,12 @@ def _sizes(home: Home, wanted: _Wanted) -> dict[Digest, int]:
         sizes[pin.manifest] = len(data)
         sizes |= {each.digest: each.size for each in sorted(manifest.blobs, key=lambda blob: blob.size)}
     return sizes
+
+
+def _evidence(releases: Sequence[PinnedRelease]) -> dict[Digest, int]:
+    """Return the evidence that belongs to releases: digest to size."""
+    stated = [parse_statement(each.statement, what=f"statement of {each.pin.reference}") for each in releases]
+    return {each.bundle.digest: each.bundle.size for release in stated for each in release.evidence}
 
 
 def _objects(sizes: dict[Digest, int]) -> tuple[Object, ...]:
@@ -287,7 +321,7 @@ def _unfinished(station: OpenStation, wanted: _Wanted) -> tuple[_Plan, list[Pinn
     for folder in folders:
         # Signed anew since then: whatever changed, a fresh set says it.
         if folder.set_id in begun and all(folder.read(name, MAX_INDEX_BYTES) == data for name, data in _metadata_files(newest).items()):
-            plan = _unseal(station, folder, begun[folder.set_id])
+            plan = _unseal(station, folder, begun[folder.set_id], {each.key_id for each in _recipients(station, wanted)})
             asked = (tuple(each.statement for each in releases), tuple(sorted(card.site for card in wanted.sites)), wanted.part_size)
             if plan and (plan.index.statements, plan.index.sites, plan.index.part_size) == asked:
                 return plan, releases
@@ -306,13 +340,16 @@ def _numbered(station: OpenStation, pins: Sequence[Pin]) -> list[PinnedRelease] 
     return releases
 
 
-def _unseal(station: OpenStation, folder: SetFolder, header_digest: Digest) -> _Plan | None:
-    """Return the plan of a set that this station began, read from the medium."""
+def _unseal(station: OpenStation, folder: SetFolder, header_digest: Digest, recipients: set[str]) -> _Plan | None:
+    """Return the plan of a set that this station began for these very recipient keys, read from the medium."""
     data = folder.read("set.json", MAX_HEADER_BYTES)
     if digest_of(data) != header_digest:
         return None
     header = parse_header(data, what="set.json")
-    set_key = unwrap(header.keys[station.identity.recipient.key_id], station.identity, set_id=folder.set_id)
+    identity = identity_for(header.keys, header.suite, station.identities)
+    if identity is None or header.keys.keys() != recipients:
+        return None
+    set_key = unwrap(header.keys[identity.recipient.key_id], identity, set_id=folder.set_id)
     index = read_index(folder, header, set_key, (station.keys["station"].public_key,), 1)
     return _Plan(index, set_key, folder.path)
 

@@ -8,42 +8,49 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from registry.content.digest import Digest, digest_of
-from registry.errors import AirlockError, MediumDamaged, OlderRefused, RecipientRefused, StoreFailed, TrustRefused
+from registry.errors import AirlockError, MediumDamaged, OlderRefused, RecipientRefused, Refused, StoreFailed, TrustRefused
 from registry.media.index import Index
-from registry.media.recipients import unwrap
+from registry.media.recipients import identity_for, unwrap
 from registry.media.sets import Header
 from registry.store.files import storage_errors
 from registry.store.home import Home
 from registry.store.medium import SetFolder, find_sets
+from registry.store.site import WITHDRAWN, CatalogRelease, PublisherRecord
 from registry.trust.keys import short
 from registry.trust.refresh import Age, Refreshed, TrustedMetadata, refresh
-from registry.trust.roles import format_time
+from registry.trust.roles import format_time, target_path
 from registry.trust.statement import parse_statement
 from registry.trust.verifier import VerifiedRelease, verify_release
+from registry.trust.withdrawal import withdrawals_in
+from registry.workflow.actor import Credentials
+from registry.workflow.evidence import check_evidence
 from registry.workflow.offered import read_header, read_index, read_metadata
 from registry.workflow.progress import Progress
 from registry.workflow.receive import Receiver, forget
 from registry.workflow.site import OpenSite, open_site, publish
-from registry.workflow.station import Passphrase
 from registry.workflow.structure import check_structure
 
 __all__ = ["Imported", "SetOutcome", "import_media"]
 
 
+_MILD = (OlderRefused, RecipientRefused)
+
+
 @dataclass(slots=True)
 class SetOutcome:
-    """What became of one set: the releases that are new in quarantine, those that were there already, what was refused."""
+    """What became of one set: the releases that are new in quarantine, those that were there already, those withdrawn, those refused."""
 
     set_id: str
     publisher: str = ""
     age: str = ""
     new: list[str] = field(default_factory=list)
     present: list[str] = field(default_factory=list)
+    withdrawn: list[CatalogRelease] = field(default_factory=list)
     litter: tuple[str, ...] = ()
     problem: AirlockError | None = None
     refused: list[AirlockError] = field(default_factory=list)
@@ -74,14 +81,17 @@ class Imported:
 
         An older set that adds nothing is an error only if nothing on the media was of use; so is a set sealed to other sites.
         """
-        mild = (OlderRefused, RecipientRefused)
-        problems = [each for outcome in self.sets for each in outcome.problems()]
-        grave = [each for each in problems if not isinstance(each, mild)]
-        useful = any(outcome.problem is None for outcome in self.sets)
-        return next(iter(grave), None if useful else next(iter(problems), None))
+        grave = [each for outcome in self.sets for each in outcome.problems() if not isinstance(each, _MILD)]
+        return next(iter(grave), next((each for _, each in self.passed_over()), None))
+
+    def passed_over(self) -> list[tuple[SetOutcome, AirlockError]]:
+        """Return the older sets and those of other sites, where nothing else on the media was of use; beside a good set they are no event."""
+        if any(outcome.problem is None for outcome in self.sets):
+            return []
+        return [(outcome, each) for outcome in self.sets for each in outcome.problems() if isinstance(each, _MILD)]
 
 
-def import_media(home: Home, media: Sequence[Path], passphrase: Passphrase, *, now: datetime, progress: Progress) -> Imported:
+def import_media(home: Home, media: Sequence[Path], credentials: Credentials, *, now: datetime, progress: Progress) -> Imported:
     """Import every set on ``media`` that is sealed to this site, newest first.
 
     Raises:
@@ -89,10 +99,10 @@ def import_media(home: Home, media: Sequence[Path], passphrase: Passphrase, *, n
         FormatRefused: a folder on a medium holds what no set holds.
         StoreFailed: our own disk; nothing else is tried after that.
     """
-    with open_site(home, passphrase, "import") as site:
+    with open_site(home, credentials, "import", unlock=True) as site:
         folders: dict[str, list[SetFolder]] = {}
         for medium in media:
-            for folder in find_sets(medium):
+            for folder in _scan(site, medium, now):
                 folders.setdefault(folder.set_id, []).append(folder)
         outcomes = []
         for set_id in sorted(folders, reverse=True):
@@ -104,10 +114,26 @@ def import_media(home: Home, media: Sequence[Path], passphrase: Passphrase, *, n
             except AirlockError as refusal:
                 outcome.problem = refusal
             for problem in outcome.problems():
-                _record_refusal(site, outcome, problem, now)
+                if not isinstance(problem, _MILD):
+                    _record_refusal(site, outcome, problem, now)
             outcomes.append(outcome)
+        imported = Imported(tuple(outcomes))
+        for outcome, problem in imported.passed_over():
+            _record_refusal(site, outcome, problem, now)
         publish(home, site.log)
-    return Imported(tuple(outcomes))
+    return imported
+
+
+def _scan(site: OpenSite, medium: Path, now: datetime) -> list[SetFolder]:
+    """Step 1: names, kinds and sizes, before a byte is parsed."""
+    try:
+        return find_sets(medium)
+    except Refused as refusal:
+        # A medium's path may name a person (/media/alice/STICK); the log names none.
+        what = refusal.what.replace(str(medium), "medium")
+        _record_refusal(site, SetOutcome(""), type(refusal)(what), now)
+        publish(site.home, site.log)
+        raise
 
 
 def _import_set(site: OpenSite, folders: list[SetFolder], outcome: SetOutcome, now: datetime, progress: Progress) -> None:
@@ -121,19 +147,22 @@ def _import_set(site: OpenSite, folders: list[SetFolder], outcome: SetOutcome, n
             why=f"publisher {offered.publisher}",
             hint=f"ask the publisher for the root's fingerprint by phone, then: airlock trust add {folders[0].path.parent.parent} --fingerprint …",
         )
+    if not record.trusted:
+        raise _no_longer_trusted(outcome.set_id, record)
     # Steps 2 and 3: time, then TUF on copies of what is trusted; commit A.
     before = site.log.trusted_metadata(record)
     refreshed = refresh(before, offered, now=now, floor=site.log.newest_issued())
     outcome.age = refreshed.age.value
-    if refreshed.age is Age.NEWER:
-        _accept_metadata(site, before, refreshed, outcome.set_id, now)
+    epoch = site.log.epoch()
+    if refreshed.age is Age.NEWER or (refreshed.age is Age.SAME and epoch is not None):
+        outcome.withdrawn = _accept_metadata(site, before, refreshed, outcome.set_id, now)
     # Step 4: header, set key, index.
     arriving = _unseal(site, folders, refreshed)
     header, index = arriving.header, arriving.index
     # Step 5: every statement, and the object map.
     releases = _verify_statements(site, index, refreshed, record.namespaces, outcome)
     _compare_object_map(index)
-    wanted = [each for each in releases if site.log.manifest_of(index.publisher, each.release.reference, each.release.number) is None]
+    wanted = [each for each in releases if not _is_here(site, each)]
     outcome.present = [each.release.name for each in releases if each not in wanted]
     if wanted:
         _receive(site, arriving, wanted, outcome, now=now, progress=progress)
@@ -150,8 +179,28 @@ def _import_set(site: OpenSite, folders: list[SetFolder], outcome: SetOutcome, n
             site.log.append("set.complete", subject, signer=site.actor, now=now)
 
 
-def _accept_metadata(site: OpenSite, before: TrustedMetadata, refreshed: Refreshed, set_id: str, now: datetime) -> None:
-    """Commit A: newer metadata take effect now, so that a damaged part can't hold them back."""
+def _no_longer_trusted(set_id: str, record: PublisherRecord) -> TrustRefused:
+    if record.replaced_by is not None:
+        why = f"publisher {short(record.publisher)} was replaced by {short(record.replaced_by)} on {record.removed}"
+        return TrustRefused(f"set {set_id}: by a publisher that was replaced", why=why, hint="ask the publisher for a set by the new station")
+    return TrustRefused(
+        f"set {set_id}: by a publisher that is no longer trusted here",
+        why=f"trust in publisher {short(record.publisher)} was removed on {record.removed}",
+        hint="if that was a mistake: airlock trust add MEDIUM --fingerprint …, after comparing by phone",
+    )
+
+
+def _is_here(site: OpenSite, verified: VerifiedRelease) -> bool:
+    release = verified.release
+    known = site.log.release_of(release.reference, release.number)
+    return known is not None and known.publisher == release.publisher
+
+
+def _accept_metadata(site: OpenSite, before: TrustedMetadata, refreshed: Refreshed, set_id: str, now: datetime) -> list[CatalogRelease]:
+    """Commit A: newer metadata and the withdrawals they carry take effect now, so that a damaged part can't hold them back.
+
+    Return the releases here that were withdrawn by it, as they were before.
+    """
     trusted = refreshed.trusted
     new_roots = trusted.roots[len(before.roots) :]
     rest = {"timestamp": trusted.timestamp, "snapshot": trusted.snapshot, "targets": trusted.targets}
@@ -165,6 +214,16 @@ def _accept_metadata(site: OpenSite, before: TrustedMetadata, refreshed: Refresh
     }
     with site.log.transaction():
         site.log.append("metadata.accept", subject, signer=site.actor, now=now, documents=documents)
+        withdrawn = []
+        said = withdrawals_in(refreshed.targets.targets)
+        for release in site.log.releases():
+            withdrawal = said.get(target_path(release.statement))
+            if release.publisher == trusted.publisher and withdrawal is not None and release.withdrawal != withdrawal and release.state != WITHDRAWN:
+                what = {**release.subject(), "severity": str(withdrawal.severity), "why": withdrawal.why}
+                site.log.append("release.withdraw", what, signer=site.actor, now=now)
+                withdrawn.append(replace(release, withdrawal=withdrawal))
+    publish(site.home, site.log)
+    return withdrawn
 
 
 def _unseal(site: OpenSite, folders: list[SetFolder], refreshed: Refreshed) -> _ArrivingSet:
@@ -184,14 +243,14 @@ def _unseal(site: OpenSite, folders: list[SetFolder], refreshed: Refreshed) -> _
 
 
 def _set_key(site: OpenSite, folder: SetFolder, header: Header) -> bytes:
-    mine = site.identity.recipient.key_id
-    if mine not in header.keys:
+    identity = identity_for(header.keys, header.suite, site.identities)
+    if identity is None:
         raise RecipientRefused(
             f"set {folder.set_id}: sealed to others, not to this site",
-            why=f"this site's recipient key is {short(mine)}, the set is sealed to {', '.join(map(short, header.keys))}",
+            why=f"this site's recipient key is {short(site.identity.recipient.key_id)}, the set is sealed to {', '.join(map(short, header.keys))}",
             hint=f"give the publisher this site's site.pub ({site.home.root / 'site.pub'}) and ask for a fresh export",
         )
-    return unwrap(header.keys[mine], site.identity, set_id=folder.set_id)
+    return unwrap(header.keys[identity.recipient.key_id], identity, set_id=folder.set_id)
 
 
 def _verify_statements(site: OpenSite, index: Index, refreshed: Refreshed, namespaces: Iterable[str], outcome: SetOutcome) -> list[VerifiedRelease]:
@@ -205,7 +264,7 @@ def _verify_statements(site: OpenSite, index: Index, refreshed: Refreshed, names
                 targets=refreshed.targets.targets,
                 namespaces=namespaces,
                 site=site.site,
-                known=lambda reference, number: site.log.manifest_of(index.publisher, reference, number),
+                known=lambda reference, number: known.manifest if (known := site.log.release_of(reference, number)) else None,
             )
         except AirlockError as refusal:
             outcome.refused.append(refusal)
@@ -222,7 +281,7 @@ def _compare_object_map(index: Index) -> None:
     """Refuse a set whose objects are not exactly those that its statements name, before any part is opened."""
     stated: dict[Digest, int] = {}
     for statement in index.statements:
-        stated |= {each.digest: each.size for each in parse_statement(statement, what="statement").objects}
+        stated |= {each.digest: each.size for each in parse_statement(statement, what="statement").carried}
     mapped = {each.digest: each.size for each in index.objects}
     if stated != mapped:
         odd = len(set(stated.items()) ^ set(mapped.items()))
@@ -248,7 +307,7 @@ def _receive(
 
     def settle(_: Digest) -> None:
         for each in list(waiting):
-            if all(site.blobs.holds(blob.digest, blob.size) for blob in each.release.objects):
+            if all(site.blobs.holds(blob.digest, blob.size) for blob in each.release.carried):
                 waiting.remove(each)
                 _quarantine(site, each, index.set_id, outcome, now)
 
@@ -269,6 +328,7 @@ def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome:
     release = verified.release
     try:
         check_structure(site.blobs, release)
+        check_evidence(site.blobs, release)
     except StoreFailed:
         raise
     except AirlockError as refusal:
@@ -283,9 +343,14 @@ def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome:
         "statement": verified.digest,
         "set": set_id,
     }
+    # Another publisher, whose names this one took over, brought the same bytes under the same name and number: now this one answers for them.
+    known = site.log.release_of(release.reference, release.number)
     with site.log.transaction():
-        site.log.append("release.quarantine", subject, signer=site.actor, now=now, documents=[verified.statement])
-    outcome.new.append(release.name)
+        if known is None:
+            site.log.append("release.quarantine", subject, signer=site.actor, now=now, documents=[verified.statement])
+        else:
+            site.log.append("release.adopt", subject | {"before": known.publisher}, signer=site.actor, now=now, documents=[verified.statement])
+    (outcome.present if known else outcome.new).append(release.name)
 
 
 def _record_refusal(site: OpenSite, outcome: SetOutcome, refusal: AirlockError, now: datetime) -> None:

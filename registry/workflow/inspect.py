@@ -13,7 +13,7 @@ from tuf.api.metadata import Metadata
 
 from registry.errors import AirlockError, FormatRefused
 from registry.media.index import Index
-from registry.media.recipients import Identity, unwrap
+from registry.media.recipients import Identity, identity_for, unwrap
 from registry.media.sets import Header
 from registry.store.home import Home
 from registry.store.medium import SetFolder, find_sets
@@ -42,6 +42,7 @@ class Inspected:
     issued: datetime
     expires: datetime
     versions: Mapping[str, int]
+    suite: str
     recipients: tuple[str, ...]
     parts: int
     size: int
@@ -59,6 +60,7 @@ class Inspected:
             "issued": format_time(self.issued),
             "expires": format_time(self.expires),
             "versions": dict(self.versions),
+            "suite": self.suite,
             "recipients": list(self.recipients),
             "parts": self.parts,
             "size": self.size,
@@ -85,18 +87,18 @@ def inspect(medium: Path, home: Home | None, passphrase: Passphrase | None) -> l
         NotFound: no set here.
         Refused: the metadata are not canonical, or their chain of roots doesn't hold.
     """
-    identity = open_keys(home, passphrase())[1] if home is not None and passphrase is not None else None
-    return [_inspect(folder, identity) for folder in find_sets(medium)]
+    identities = open_keys(home, passphrase())[1] if home is not None and passphrase is not None else ()
+    return [_inspect(folder, identities) for folder in find_sets(medium)]
 
 
-def _inspect(folder: SetFolder, identity: Identity | None) -> Inspected:
+def _inspect(folder: SetFolder, identities: Sequence[Identity]) -> Inspected:
     offered = read_metadata(folder)
     fingerprints = tuple(map(fingerprint, offered.roots))
     adopt_publisher(offered, fingerprints[-1])  # the chain must hold, or its fingerprints mean nothing
     header = read_header(folder)
     parts = [size for name, (_, size) in folder.files.items() if name.startswith("parts/")]
     timestamp, snapshot, targets = (_signed(data, what) for data, what in _files(offered))
-    opened = _open(folder, offered, header, identity) if identity else None
+    opened = _open(folder, offered, header, identities)
     return Inspected(
         set_id=folder.set_id,
         path=folder.path,
@@ -105,6 +107,7 @@ def _inspect(folder: SetFolder, identity: Identity | None) -> Inspected:
         issued=issued_at(offered.timestamp),
         expires=min(timestamp.expires, snapshot.expires, targets.expires),
         versions={"root": len(offered.roots), "timestamp": timestamp.version, "snapshot": snapshot.version, "targets": targets.version},
+        suite=header.suite,
         recipients=tuple(sorted(header.keys)),
         parts=len(parts),
         size=sum(parts),
@@ -125,10 +128,11 @@ def _signed(data: bytes, what: str) -> Any:
         raise FormatRefused(f"{what}: not TUF metadata") from None
 
 
-def _open(folder: SetFolder, offered: OfferedMetadata, header: Header, identity: Identity) -> Index | None:
-    wrapped = header.keys.get(identity.recipient.key_id)
-    if wrapped is None:
+def _open(folder: SetFolder, offered: OfferedMetadata, header: Header, identities: Sequence[Identity]) -> Index | None:
+    identity = identity_for(header.keys, header.suite, identities)
+    if identity is None:
         return None
+    wrapped = header.keys[identity.recipient.key_id]
     root = Metadata[Any].from_bytes(offered.roots[-1]).signed
     role = root.roles["timestamp"]
     keys: list[SSlibKey] = [public_from_json(root.keys[keyid].to_dict(), what="root.json") for keyid in role.keyids]

@@ -1,4 +1,4 @@
-"""Approve, promote, roll back: the steps of a release inside, each a person's act."""
+"""Approve, promote, roll back, withdraw: the steps of a release inside, each a person's act."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from registry.content.reference import Selector
-from registry.errors import NotFound, PolicyRefused
+from registry.errors import NotFound, PolicyRefused, Usage
 from registry.store.home import Home
-from registry.store.site import APPROVED, PROMOTED, QUARANTINE, CatalogRelease
+from registry.store.site import APPROVED, PROMOTED, QUARANTINE, WITHDRAWN, CatalogRelease
+from registry.trust.withdrawal import Severity
+from registry.workflow.actor import Credentials
 from registry.workflow.site import OpenSite, open_site, publish
-from registry.workflow.station import Passphrase
 
-__all__ = ["Moved", "approve", "promote", "rollback"]
+__all__ = ["Moved", "approve", "promote", "rollback", "withdraw"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,14 @@ Confirm = Callable[[Moved], None]
 """Asks the person before the step is taken; raises if they say no."""
 
 
-def approve(home: Home, selector: Selector, passphrase: Passphrase, confirm: Confirm, *, now: datetime) -> Moved:
+def approve(home: Home, selector: Selector, credentials: Credentials, confirm: Confirm, *, now: datetime) -> Moved:
     """Move a release from quarantine to approved.
 
     Raises:
         NotFound: no such release here.
         PolicyRefused: several wait; the message lists them.
     """
-    with open_site(home, passphrase, "approve") as site:
+    with open_site(home, credentials, "approve") as site:
         candidates = _candidates(site, selector)
         waiting = [each for each in candidates if each.state == QUARANTINE]
         if not waiting:
@@ -46,14 +47,14 @@ def approve(home: Home, selector: Selector, passphrase: Passphrase, confirm: Con
         return _take(site, "release.approve", move, confirm, now)
 
 
-def promote(home: Home, selector: Selector, passphrase: Passphrase, confirm: Confirm, *, now: datetime) -> Moved:
+def promote(home: Home, selector: Selector, credentials: Credentials, confirm: Confirm, *, now: datetime) -> Moved:
     """Let the plain tag serve an approved release.  Without a number, the one that is newer than what the tag serves now.
 
     Raises:
         NotFound: no such release here.
         PolicyRefused: it is still in quarantine, or several could be meant; the message lists them.
     """
-    with open_site(home, passphrase, "promote") as site:
+    with open_site(home, credentials, "promote") as site:
         candidates = _candidates(site, selector)
         current = _current(site, selector)
         if selector.number is None:
@@ -69,19 +70,22 @@ def promote(home: Home, selector: Selector, passphrase: Passphrase, confirm: Con
                     why="a release in quarantine can't be promoted",
                     hint=f"airlock approve {waiting[-1].reference}@{waiting[-1].number}",
                 )
-            return Moved(current or candidates[-1], PROMOTED, changed=False)
+            if current is None or (selector.number is not None and selector.number != current.number):
+                _refuse_withdrawn(candidates[-1])
+                raise PolicyRefused(f"{candidates[-1].name}: can't be promoted", why=f"its state is {candidates[-1].state}")
+            return Moved(current, PROMOTED, changed=False)
         move = Moved(_only(ready, selector, "promote"), PROMOTED, current)
         return _take(site, "release.promote", move, confirm, now)
 
 
-def rollback(home: Home, selector: Selector, passphrase: Passphrase, confirm: Confirm, *, now: datetime) -> Moved:
+def rollback(home: Home, selector: Selector, credentials: Credentials, confirm: Confirm, *, now: datetime) -> Moved:
     """Let the plain tag serve what it served before its newest promotion, or the approved release that is named by number.
 
     Raises:
         NotFound: no such release here.
         PolicyRefused: the tag serves nothing, or nothing was served before.
     """
-    with open_site(home, passphrase, "rollback") as site:
+    with open_site(home, credentials, "rollback") as site:
         candidates = _candidates(site, selector)
         current = _current(site, selector)
         if current is None:
@@ -106,7 +110,42 @@ def rollback(home: Home, selector: Selector, passphrase: Passphrase, confirm: Co
         return _take(site, "release.rollback", Moved(earlier[0], PROMOTED, current), confirm, now)
 
 
+def withdraw(home: Home, selector: Selector, why: str, credentials: Credentials, confirm: Confirm, *, now: datetime) -> Moved:
+    """Stop serving a release here, for ever: on this site's own judgement, or as the act that a publisher's withdrawal waits for.
+
+    Raises:
+        NotFound: no such release here.
+        PolicyRefused: several could be meant; the message lists them.
+    """
+    with open_site(home, credentials, "withdraw") as site:
+        candidates = _candidates(site, selector)
+        standing = [each for each in candidates if each.state != WITHDRAWN]
+        if not standing:
+            return Moved(candidates[-1], WITHDRAWN, changed=False)
+        release = _only(standing, selector, "withdraw")
+        said = release.withdrawal.why if release.withdrawal and not why else why
+        if not said:
+            raise Usage("a withdrawal says why", hint=f"airlock withdraw {release.reference}@{release.number} --why 'one sentence'")
+        move = Moved(release, WITHDRAWN)
+        confirm(move)
+        with site.log.transaction():
+            subject = {**release.subject(), "severity": str(Severity.STOP), "why": said}
+            site.log.append("release.withdraw", subject, signer=site.actor, now=now)
+        publish(site.home, site.log)
+        return move
+
+
+def _refuse_withdrawn(release: CatalogRelease) -> None:
+    if release.withdrawal is not None:
+        raise PolicyRefused(
+            f"{release.name}: withdrawn by its publisher ({release.withdrawal.severity})",
+            why=release.withdrawal.why,
+            hint=f"choose another release; to stop serving this one: airlock withdraw {release.reference}@{release.number}",
+        )
+
+
 def _take(site: OpenSite, verb: str, move: Moved, confirm: Confirm, now: datetime) -> Moved:
+    _refuse_withdrawn(move.release)
     confirm(move)
     with site.log.transaction():
         site.log.append(verb, move.release.subject(), signer=site.actor, now=now)

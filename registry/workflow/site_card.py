@@ -11,8 +11,9 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from registry.content import canonical
 from registry.errors import FormatRefused
-from registry.media.recipients import SUITE_XWING, Recipient
+from registry.media.recipients import Recipient
 from registry.media.sets import FORMAT
+from registry.media.suites import SUITES
 from registry.trust.envelope import SITE_TYPE, envelop, open_envelope
 from registry.trust.keys import public_from_json, public_to_json
 
@@ -40,7 +41,7 @@ def write_site_card(recipient: Recipient, receipt: CryptoSigner) -> bytes:
         "recipient": base64.b64encode(recipient.public).decode("ascii"),
         "receipt_key": public_to_json(receipt.public_key),
         "formats": [FORMAT],
-        "suites": [SUITE_XWING],
+        "suites": [recipient.suite],
     }
     return envelop(canonical.dump(payload), SITE_TYPE, [receipt])
 
@@ -59,16 +60,16 @@ def parse_site_card(data: bytes, *, what: str) -> SiteCard:
         payload = base64.b64decode(envelope["payload"], validate=True)
         document = canonical.load(payload, what=what, limit=MAX_CARD_BYTES)
         key = public_from_json(document["receipt_key"], what=what)
-        recipient = Recipient(base64.b64decode(document["recipient"], validate=True))
         formats, suites = list(document["formats"]), list(document["suites"])
+        public = base64.b64decode(document["recipient"], validate=True)
         members = set(document)
     except (KeyError, TypeError, binascii.Error):
         raise FormatRefused(f"{what}: not a site.pub", hint="airlock site init writes it in the site's home") from None
     open_envelope(data, SITE_TYPE, [key], 1, what=what, limit=MAX_CARD_BYTES)
     if members != {"v", "site", "recipient", "receipt_key", "formats", "suites"} or document["v"] != 1 or document["site"] != key.keyid:
         raise FormatRefused(f"{what}: not a site.pub of this version")
-    if FORMAT not in formats or SUITE_XWING not in suites:
+    if FORMAT not in formats or suites not in [[name] for name in SUITES]:
         raise FormatRefused(
             f"{what}: the site reads no format that this station writes", why=f"it reads {formats} with {suites}", hint="update airlock"
         )
-    return SiteCard(key.keyid, recipient, key, hashlib.sha256(data).hexdigest())
+    return SiteCard(key.keyid, Recipient(public, suites[0]), key, hashlib.sha256(data).hexdigest())

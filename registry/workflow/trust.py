@@ -13,12 +13,15 @@ from registry.errors import NotFound, TrustRefused, Usage
 from registry.store.home import Home
 from registry.store.medium import find_sets
 from registry.store.site import PublisherRecord
-from registry.trust.refresh import adopt_publisher
+from registry.trust.keys import short
+from registry.trust.refresh import TrustedMetadata, adopt_publisher
+from registry.trust.roles import format_time
+from registry.workflow.actor import Credentials
 from registry.workflow.offered import read_metadata
-from registry.workflow.site import open_site
-from registry.workflow.station import Passphrase
+from registry.workflow.proposals import Described, propose
+from registry.workflow.site import open_site, publish
 
-__all__ = ["Trusted", "parse_fingerprint", "trust_add"]
+__all__ = ["Trusted", "clock_reset", "find_publisher", "parse_fingerprint", "trust_add", "trust_remove", "trust_replace"]
 
 _PATTERN = re.compile(r"[a-z0-9_*?][a-z0-9_*?-]*/[a-z0-9_*?][a-z0-9_*?.-]*\Z")
 
@@ -49,7 +52,7 @@ def parse_fingerprint(text: str) -> str:
     return digits
 
 
-def trust_add(home: Home, medium: Path, expected: str, namespaces: Sequence[str], passphrase: Passphrase, *, now: datetime) -> Trusted:
+def trust_add(home: Home, medium: Path, expected: str, namespaces: Sequence[str], credentials: Credentials, *, now: datetime) -> Trusted:
     """Trust the publisher of the set on ``medium`` whose chain of roots contains the fingerprint ``expected``.
 
     Args:
@@ -57,7 +60,7 @@ def trust_add(home: Home, medium: Path, expected: str, namespaces: Sequence[str]
         medium: where a set of the publisher lies.
         expected: 64 hexadecimal digits, compared out of band.
         namespaces: repository patterns (``clinical/*``) that this publisher alone may use here; all of them if empty.
-        passphrase: opens the keystore.
+        credentials: who acts.
         now: aware, UTC.
 
     Raises:
@@ -69,20 +72,16 @@ def trust_add(home: Home, medium: Path, expected: str, namespaces: Sequence[str]
             raise Usage(
                 f"{pattern!r}: not a repository pattern", why="expected namespace/model with * and ?", hint="for example --namespace 'clinical/*'"
             )
-    with open_site(home, passphrase, "trust add") as site:
-        offers = {offered.publisher: offered for offered in (read_metadata(folder) for folder in reversed(find_sets(medium)))}
-        trusted = None
-        for offered in offers.values():
-            try:
-                trusted = adopt_publisher(offered, expected)
-                break
-            except TrustRefused:
-                if offered is list(offers.values())[-1]:
-                    raise
-        if trusted is None:
-            raise NotFound(f"{medium}: there is no set on this medium")
+    with open_site(home, credentials, "trust add") as site:
+        trusted = _offered_with(medium, expected)
         known = site.log.publisher(trusted.publisher)
-        if known is not None:
+        if known is not None and known.replaced_by is not None:
+            raise TrustRefused(
+                f"publisher {short(known.publisher)} was replaced here by {short(known.replaced_by)}",
+                why="whoever has its old keys could sign again whatever they like",
+                hint="ask the publisher for a set by the new station",
+            )
+        if known is not None and known.trusted:
             if namespaces and known.namespaces != patterns:
                 raise Usage(f"publisher {trusted.publisher[:8]} is trusted here already, for {', '.join(known.namespaces)}")
             return Trusted(trusted.publisher, known.namespaces, len(known.roots), new=False)
@@ -93,8 +92,82 @@ def trust_add(home: Home, medium: Path, expected: str, namespaces: Sequence[str]
     return Trusted(trusted.publisher, patterns, len(trusted.roots), new=True)
 
 
+def trust_remove(home: Home, begins: str, credentials: Credentials, *, now: datetime) -> PublisherRecord:
+    """End trust in a publisher: nothing more of it is imported; what was imported stays until somebody withdraws it.
+
+    Raises:
+        NotFound: no publisher that is trusted begins so.
+    """
+    with open_site(home, credentials, "trust remove") as site:
+        record = find_publisher([each for each in site.log.publishers() if each.trusted], begins)
+        with site.log.transaction():
+            site.log.append("trust.remove", {"publisher": record.publisher}, signer=site.actor, now=now)
+        publish(home, site.log)
+    return record
+
+
+def trust_replace(home: Home, begins: str, medium: Path, expected: str, credentials: Credentials, *, now: datetime) -> Described:
+    """Propose that the publisher on ``medium`` takes the names of another, which lost its root keys and is trusted for nothing from then on.
+
+    Raises:
+        NotFound: no publisher begins so.
+        TrustRefused: the fingerprint is of no root on the medium, or that publisher is known here already.
+        PolicyRefused: only one person is enrolled.
+    """
+    with open_site(home, credentials, "trust replace") as site:
+        old = find_publisher([each for each in site.log.publishers() if each.trusted], begins)
+        trusted = _offered_with(medium, expected)
+        if site.log.publisher(trusted.publisher) is not None:
+            raise TrustRefused(
+                f"publisher {short(trusted.publisher)} is known here already",
+                why="only a new publisher can take another's names",
+                hint="airlock trust list shows the publishers; a station that lost its root keys begins anew with airlock init",
+            )
+        subject = {"old": old.publisher, "publisher": trusted.publisher, "roots": [digest_of(root) for root in trusted.roots]}
+        return propose(site, "trust.replace", subject, now=now, documents=trusted.roots)
+
+
+def clock_reset(home: Home, credentials: Credentials, *, now: datetime) -> Described:
+    """Propose to forget the newest time of issue that was accepted, before which this site's clock may not be.
+
+    Raises:
+        NotFound: nothing was accepted yet.
+        PolicyRefused: only one person is enrolled.
+    """
+    with open_site(home, credentials, "clock reset") as site:
+        floor = site.log.newest_issued()
+        if floor is None:
+            raise NotFound("there is nothing to reset", why="no set was accepted here since the last reset")
+        return propose(site, "clock.reset", {"floor": format_time(floor)}, now=now)
+
+
+def find_publisher(records: Sequence[PublisherRecord], begins: str) -> PublisherRecord:
+    """Return the one publisher whose id begins so."""
+    found = [each for each in records if begins and each.publisher.startswith(begins.lower())]
+    if len(found) != 1:
+        listed = ", ".join(short(each.publisher) for each in records)
+        raise NotFound(
+            f"{begins}: {'no publisher' if not found else 'more than one publisher'} here begins so",
+            why=f"here are: {listed}" if listed else "nobody is trusted yet",
+            hint="airlock trust list",
+        )
+    return found[0]
+
+
+def _offered_with(medium: Path, expected: str) -> TrustedMetadata:
+    """Return the chain of roots on a medium that contains the fingerprint ``expected``."""
+    offers = {offered.publisher: offered for offered in (read_metadata(folder) for folder in reversed(find_sets(medium)))}
+    for offered in offers.values():
+        try:
+            return adopt_publisher(offered, expected)
+        except TrustRefused:
+            if offered is list(offers.values())[-1]:
+                raise
+    raise NotFound(f"{medium}: there is no set on this medium")
+
+
 def _refuse_overlap(patterns: Sequence[str], others: Sequence[PublisherRecord]) -> None:
-    for other in others:
+    for other in (each for each in others if each.trusted):
         for ours in patterns:
             for theirs in other.namespaces:
                 if _may_overlap(ours, theirs):

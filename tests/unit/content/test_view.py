@@ -50,8 +50,8 @@ def test_the_form_is_the_documented_one():
     assert (
         View("s", 1, (release(),)).to_bytes()
         == (
-            f'{{"releases":[{{"manifest":"{digest}","number":1,"publisher":"{PUBLISHER}","repository":"library/gemma3","state":"promoted",'
-            '"tag":"270m"}],"sequence":1,"site":"s","v":1}'
+            f'{{"nodes":[],"releases":[{{"manifest":"{digest}","number":1,"publisher":"{PUBLISHER}","repository":"library/gemma3","state":"promoted",'
+            '"tag":"270m"}],"rules":[],"sequence":1,"site":"s","tokens":[],"v":1,"withdrawn":[]}'
         ).encode()
     )
 

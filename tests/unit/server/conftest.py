@@ -1,18 +1,23 @@
 """A home with published models, and a real server process over it."""
 
+import base64
 import contextlib
+import hashlib
 import http.client
 import json
 import os
 import subprocess
 import sys
+import time
 import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import registry
+from registry.content.callers import KnownNode, KnownToken
 from registry.content.digest import digest_of
 from registry.content.manifest import CONFIG_TYPE, Descriptor, Manifest
 from registry.content.view import PublishedRelease, ServedState, View
@@ -30,6 +35,21 @@ serve(ServerConfig(**options), ready=lambda url: print(url, flush=True))
 """
 
 
+class OllamaKey:
+    """The key of a stock Ollama, and how it signs (ollama, ``server/auth.go``)."""
+
+    def __init__(self):
+        self.private = Ed25519PrivateKey.generate()
+        raw = self.private.public_key().public_bytes_raw()
+        self.wire = base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + raw).decode()
+        self.public = f"ssh-ed25519 {self.wire}"
+
+    def sign(self, url):
+        """Return the ``Authorization`` header for GET ``url``."""
+        nothing = base64.b64encode(hashlib.sha256(b"").hexdigest().encode()).decode()
+        return f"{self.wire}:{base64.b64encode(self.private.sign(f'GET,{url},{nothing}'.encode())).decode()}"
+
+
 @dataclass
 class Home:
     """What an inside home holds, as far as the server reads it."""
@@ -37,6 +57,9 @@ class Home:
     root: Path
     releases: dict = field(default_factory=dict)
     sequence: int = 0
+    nodes: dict = field(default_factory=dict)
+    rules: tuple = ()
+    tokens: dict = field(default_factory=dict)
 
     @property
     def blobs(self):
@@ -64,7 +87,22 @@ class Home:
         """Replace the published view as the writer does."""
         self.sequence += 1
         self.view.parent.mkdir(exist_ok=True)
-        replace_file(self.view, View("site-1", self.sequence, tuple(self.releases.values())).to_bytes())
+        replace_file(self.view, self.published().to_bytes())
+
+    def published(self):
+        return View("site-1", self.sequence, tuple(self.releases.values()), (), tuple(self.nodes.values()), self.rules, tuple(self.tokens.values()))
+
+    def enroll(self, name, *groups, certificate="", key=None):
+        """Enrol a node, with a new key if it has neither a key nor a certificate; return its key."""
+        key = key or (None if certificate else OllamaKey())
+        self.nodes[name] = KnownNode(name, key.public if key else "", certificate, tuple(sorted(groups)))
+        return key
+
+    def issue(self, name, *patterns, groups=(), expires=None):
+        """Issue a bearer token; return its text."""
+        text = f"airlock_{name}-and-32-random-bytes"
+        self.tokens[name] = KnownToken(name, digest_of(text.encode()), patterns, expires or int(time.time()) + 3600, groups)
+        return text
 
     def journal(self):
         return [json.loads(line) for line in (self.state / "access.jsonl").read_text().splitlines()]
@@ -104,6 +142,23 @@ class Server:
             connection.endheaders(body)
             answer = connection.getresponse()
             return Answer(answer.status, answer.headers, answer.read())
+
+    def ask_token(self, key, repository="library/gemma3", *, skew=0, nonce=None, sign=None, headers=(), **fields):
+        """Ask for a token as a node does; ``sign`` is the origin in the signed URL, ``fields`` replaces those of the query."""
+        query = {
+            "nonce": nonce or os.urandom(16).hex(),
+            "scope": f"repository:{repository}:pull",
+            "service": "airlock",
+            "ts": str(int(time.time()) + skew),
+        }
+        target = "/token?" + urllib.parse.urlencode({name: value for name, value in {**query, **fields}.items() if value is not None})
+        return self.ask(target, headers={"Authorization": key.sign((sign or self.url) + target), **dict(headers)})
+
+    def token(self, key, repository="library/gemma3"):
+        """Return the headers by which a node asks for something in ``repository``."""
+        answer = self.ask_token(key, repository)
+        assert answer.status == 200, answer.body
+        return {"Authorization": f"Bearer {json.loads(answer.body)['token']}"}
 
     def health(self):
         return json.loads(self.ask("/healthz").body)
@@ -178,3 +233,22 @@ def served(tmp_path_factory):
 @pytest.fixture
 def manifest_digest():
     return lambda manifest: digest_of(manifest.to_bytes())
+
+
+@pytest.fixture
+def make_key():
+    """A function that returns a new key of an Ollama."""
+    return OllamaKey
+
+
+@pytest.fixture(scope="session")
+def eventually():
+    """Poll until a probe holds; changes must be seen within a second, the rest is patience with a busy machine."""
+
+    def wait(probe, seconds=10):
+        deadline = time.monotonic() + seconds
+        while not probe():
+            assert time.monotonic() < deadline, "it never happened"
+            time.sleep(0.05)
+
+    return wait

@@ -127,7 +127,7 @@ def test_a_blob_that_is_gone_or_of_another_size_is_an_error_and_recovers(home, s
 def test_without_anonymous_pull_everything_asks_for_a_token_and_none_is_given(home, start):
     manifest = home.add("library/gemma3:270m", 1, "promoted", b"weights")
     home.publish()
-    with start(home, anonymous_pull=False) as server:
+    with start(home, anonymous_pull=False, names=["registry.site.internal", "127.0.0.1"]) as server:
         host = "registry.site.internal:5000"
         for path, scope in (
             (f"{MODEL}/manifests/270m", ',scope="repository:library/gemma3:pull"'),
@@ -146,12 +146,12 @@ def test_without_anonymous_pull_everything_asks_for_a_token_and_none_is_given(ho
         assert b"evil" not in raw
         token = server.ask("/token?service=airlock&scope=x&nonce=1&ts=1")
         assert token.status == 403
-        assert token.body == b"no node can be enrolled in this registry yet; ask its operator"
+        assert token.body == b"this is not a request signed by an Ollama node"
         assert server.ask("/healthz").status == 200
         assert server.ask("/v2/", "POST").status == 405
     entries = home.journal()
     assert {entry["verb"] for entry in entries} == {"deny"}
-    assert any("no node can be enrolled" in entry["reason"] for entry in entries)
+    assert any("not a request signed" in entry["reason"] for entry in entries)
 
 
 def exchange(server, data):
@@ -170,7 +170,7 @@ def test_a_second_host_name_gets_the_blob_requests(home, start):
     with start(home, redirect_host="LOCALHOST") as server:
         answer = server.ask(blob)
         assert answer.status == 307
-        assert answer.headers["Location"].startswith(f"http://LOCALHOST:{server.address[1]}/capability/library/gemma3/sha256:")
+        assert answer.headers["Location"].startswith(f"http://LOCALHOST:{server.address[1]}/capability/library/gemma3/270m-r1/promoted/sha256:")
         target = answer.headers["Location"].partition(f":{server.address[1]}")[2]
         assert server.ask(target, headers={"Range": "bytes=0-2"}).body == b"wei"
         assert server.ask(blob, headers={"Range": "bytes=0-2"}).body == b"wei"  # the oldest clients ask for parts here

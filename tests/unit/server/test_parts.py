@@ -20,25 +20,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import registry
+from registry.content.callers import AccessRule
 from registry.content.digest import digest_of
 from registry.content.view import ServedState, View
 from registry.errors import AirlockError, StoreFailed
-from registry.server.access import ANONYMOUS, Access, Allow, Deny
+from registry.server.access import ANONYMOUS, Access, Allow, Caller, Deny
 from registry.server.body import FileResponse, open_checked
 from registry.server.capability import Capability, read_capability, write_capability
-from registry.server.journal import FIRST, Journal
+from registry.server.journal import Journal
+from registry.server.nonces import Nonces
 from registry.server.offer import make_offer
 from registry.server.ranges import Span, matches, select
 from registry.server.run import ServerConfig, serve
-from registry.server.state import load_secret, state_directory
+from registry.server.secret import Secrets
+from registry.server.state import state_directory
+from registry.server.tokens import Token, read_token, write_token
+from registry.store.access_journal import FIRST, read_journal
 
-SECRET = bytes(32)
-CAPABILITY = Capability("library/gemma3", digest_of(b"x"), "-", 1000)
+CAPABILITY = Capability("library/gemma3", "270m-r2", ServedState.PROMOTED, digest_of(b"x"), "-", 1000)
+TOKEN = Token("gpu-01.0123456789abcdef", "library/gemma3", 1000)
 
 
 def test_importing_the_server_loads_no_network_client():
     """The effect wanted: "no auto-update" is the absence of a path, not a flag."""
-    code = "import sys, registry.server.run; print(sorted({m.split('.')[0] for m in sys.modules} & {'httpx','urllib3','requests','sqlite3','tuf'}))"
+    code = (
+        "import sys, registry.server.run; print(sorted({m.split('.')[0] for m in sys.modules} & {'httpx','urllib3','requests','sqlite_utils','tuf'}))"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(registry.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -83,32 +90,86 @@ def test_entity_tags():
     assert not matches("b", '"b"')
 
 
-def test_a_capability_is_read_back_until_it_expires():
-    target = write_capability(SECRET, CAPABILITY)
-    assert read_capability(SECRET, target, now=999.9) == CAPABILITY
-    assert read_capability(SECRET, target, now=1000) is None
-    assert read_capability(b"\1" * 32, target, now=1) is None
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory):
+    return Secrets(tmp_path_factory.mktemp("secrets") / "server.key", now=lambda: 1_800_000_000.0)
+
+
+def test_a_capability_is_read_back_until_it_expires(secrets, tmp_path):
+    target = write_capability(secrets, CAPABILITY)
+    assert read_capability(secrets, target, now=999.9) == CAPABILITY
+    assert read_capability(secrets, target, now=1000) is None
+    assert read_capability(Secrets(tmp_path / "other.key", now=lambda: 0.0), target, now=1) is None
 
 
 @given(st.data())
-def test_a_capability_bent_in_any_character_is_none(data):
-    target = write_capability(SECRET, CAPABILITY)
+def test_a_capability_bent_in_any_character_is_none(secrets, data):
+    target = write_capability(secrets, CAPABILITY)
     position = data.draw(st.integers(0, len(target) - 1))
     character = data.draw(st.characters().filter(lambda c: c != target[position]))
-    assert read_capability(SECRET, target[:position] + character + target[position + 1 :], now=1) is None
-    assert read_capability(SECRET, target[:position] + target[position + 1 :], now=1) is None
+    assert read_capability(secrets, target[:position] + character + target[position + 1 :], now=1) is None
+    assert read_capability(secrets, target[:position] + target[position + 1 :], now=1) is None
 
 
-def test_leading_zeros_and_escapes_make_no_second_spelling():
-    target = write_capability(SECRET, CAPABILITY)
+def test_leading_zeros_and_escapes_make_no_second_spelling(secrets):
+    target = write_capability(secrets, CAPABILITY)
     for other in (target.replace("/1000/", "/01000/"), target.replace(":", "%3a"), target + "\n", target.upper()):
-        assert read_capability(SECRET, other, now=1) is None
+        assert read_capability(secrets, other, now=1) is None
+
+
+@given(st.data())
+def test_a_token_is_read_back_and_bent_in_any_character_is_none(secrets, data):
+    text = write_token(secrets, TOKEN)
+    assert read_token(secrets, text, now=999.9) == TOKEN
+    assert read_token(secrets, text, now=1000) is None
+    position = data.draw(st.integers(0, len(text) - 1))
+    character = data.draw(st.characters().filter(lambda c: c != text[position]))
+    assert read_token(secrets, text[:position] + character + text[position + 1 :], now=1) is None
+
+
+def test_a_token_is_no_capability_and_the_other_way_round(secrets):
+    """One secret, two uses: what was signed for one must never be taken for the other."""
+    fields = write_capability(secrets, CAPABILITY)[len("/capability/") : -65]
+    assert not secrets.made(b"airlock token v1\n", fields, write_capability(secrets, CAPABILITY)[-64:])
 
 
 def test_who_may_pull():
     for state in (ServedState.PROMOTED, ServedState.APPROVED, None):
         assert Access(anonymous_pull=True).decide(ANONYMOUS, "library/gemma3", state) == Allow()
         assert isinstance(Access(anonymous_pull=False).decide(ANONYMOUS, "library/gemma3", state), Deny)
+
+
+NODE = Caller("gpu-01.0", "gpu-01")
+TESTER = Caller("gpu-02.0", "gpu-02", frozenset({"test", "clinic"}))
+BEARER = Caller("token.ci.0", "token ci", frozenset(), ("library/*",))
+RULES = (AccessRule("clinic", "clinical/*"), AccessRule("everyone", "library/*"))
+
+
+@pytest.mark.parametrize(
+    ("who", "rules", "repository", "state", "allowed"),
+    [
+        (NODE, (), "library/gemma3", "promoted", True),
+        (NODE, (), "clinical/triage", "promoted", True),
+        (NODE, (), "library/gemma3", "approved", False),
+        (NODE, (), "library/gemma3", None, True),
+        (NODE, (), "", None, True),
+        (TESTER, (), "library/gemma3", "approved", True),
+        (NODE, RULES, "library/gemma3", "promoted", True),
+        (NODE, RULES, "clinical/triage", "promoted", False),
+        (NODE, RULES, "clinical/triage", None, False),
+        (NODE, RULES, "other/model", "promoted", False),
+        (NODE, RULES, "", None, True),
+        (TESTER, RULES, "clinical/triage", "approved", True),
+        (TESTER, RULES, "other/model", "approved", False),
+        (BEARER, (), "library/gemma3", "promoted", True),
+        (BEARER, (), "clinical/triage", "promoted", False),
+        (BEARER, RULES, "library/gemma3", "approved", False),
+    ],
+)
+def test_groups_rules_and_states(who, rules, repository, state, allowed):
+    decision = Access(anonymous_pull=False, rules=rules).decide(who, repository, ServedState(state) if state else None)
+    assert isinstance(decision, Allow) is allowed
+    assert allowed or who.name in decision.reason
 
 
 def test_an_offer_leaves_out_what_it_cannot_read_and_keeps_what_it_knows(home):
@@ -181,15 +242,92 @@ def test_a_flood_of_denials_is_counted_and_not_written(tmp_path):
     assert json.loads(lines[-1])["suppressed"] == 9900
 
 
-def test_the_secret_is_made_once_and_stays(tmp_path):
-    with state_directory(tmp_path / "server") as directory:
-        secret = load_secret(directory)
-        assert len(secret) == 32
-        assert load_secret(directory) == secret
-        (directory / "server.key").write_bytes(b"{}")
-        with pytest.raises(StoreFailed):
-            load_secret(directory)
-    assert (tmp_path / "server").stat().st_mode & 0o777 == 0o700
+def test_knocks_are_written_once_an_hour_for_each_key(tmp_path):
+    clock = [0.0]
+    journal = Journal(tmp_path / "access.jsonl", now=lambda: clock[0])
+    for clock[0] in (0.0, 1.0, 3599.0, 3601.0):
+        journal.knocked("key one", peer="p", repository="r")
+        journal.knocked("key two", peer="p", repository="r")
+    journal.close()
+    keys = [entry.members["key"] for entry in read_journal(tmp_path / "access.jsonl")]
+    assert keys == ["key one", "key two"] * 2
+
+
+def test_many_writers_make_one_chain(tmp_path):
+    """Workers are processes; here each has its own open file, which is what the lock is about."""
+    path = tmp_path / "access.jsonl"
+    journals = [Journal(path, now=lambda: 1_800_000_000.0) for _ in range(3)]
+    for turn in range(60):
+        journals[turn % 7 % 3].handed_out("blob", node="-", peer=str(turn), repository="r", digest=digest_of(b"x"))
+    for journal in journals:
+        journal.close()
+    assert [entry.members["peer"] for entry in read_journal(path)] == [str(turn) for turn in range(60)]
+
+
+def test_a_changed_removed_or_added_line_shows(tmp_path):
+    path = tmp_path / "access.jsonl"
+    journal = Journal(path, now=lambda: 1_800_000_000.0)
+    for peer in ("10.0.0.1", "10.0.0.2", "10.0.0.3"):
+        journal.denied("no", node="-", peer=peer, repository="")
+    journal.close()
+    lines = path.read_bytes().splitlines(keepends=True)
+    for changed in (lines[0].replace(b"0.0.1", b"0.0.9") + lines[1] + lines[2], lines[0] + lines[2], lines[1] + lines[2], b"x\n" + b"".join(lines)):
+        path.write_bytes(changed)
+        with pytest.raises(StoreFailed, match="damaged"):
+            list(read_journal(path))
+    path.write_bytes(b"".join(lines) + b'{"half')  # one that is being written
+    assert len(list(read_journal(path))) == 3
+
+
+def test_a_secret_is_renewed_and_the_old_one_still_believed_while_it_matters(tmp_path):
+    clock = [1_800_000_000.0]
+    first, second = (Secrets(tmp_path / "server.key", now=lambda: clock[0]) for _ in range(2))
+    early = first.mac(b"x", "text")
+    assert second.made(b"x", "text", early)
+    clock[0] += 25 * 3600
+    first.renew()
+    assert first.mac(b"x", "text") == early  # a worker that hasn't read the new secret yet must believe it: it is not used for a minute
+    second.follow()
+    clock[0] += 61
+    late = first.mac(b"x", "text")
+    assert late != early
+    assert second.made(b"x", "text", late)
+    assert second.made(b"x", "text", early)
+    clock[0] += 24 * 3600
+    first.renew()
+    assert not first.made(b"x", "text", early)
+    assert first.made(b"x", "text", late)
+    assert (tmp_path / "server.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_secret_file_that_is_not_one_is_an_error_with_a_hint(tmp_path):
+    for content in (b"{}", b"nonsense", b'{"secrets":[],"v":2}', b'{"secret":"00","v":1}', b'{"secrets":[{"made":1,"secret":"00"}],"v":2}'):
+        (tmp_path / "server.key").write_bytes(content)
+        with pytest.raises(StoreFailed, match="not the server's secrets"):
+            Secrets(tmp_path / "server.key", now=lambda: 0.0)
+
+
+def test_a_nonce_is_used_once_by_all_workers_and_across_a_restart(tmp_path):
+    first, second = Nonces(tmp_path / "nonces.db"), Nonces(tmp_path / "nonces.db")
+    assert first.use("a", expires=100, now=1)
+    assert not second.use("a", expires=100, now=2)
+    first.close()
+    second.close()
+    third = Nonces(tmp_path / "nonces.db")
+    assert not third.use("a", expires=100, now=100)
+    assert third.use("a", expires=300, now=101)  # forgotten: its timestamp has run out
+    third.close()
+
+
+def test_a_nonce_store_that_is_damaged_is_an_error(tmp_path):
+    (tmp_path / "nonces.db").write_bytes(b"nonsense" * 1000)
+    with pytest.raises(StoreFailed):
+        Nonces(tmp_path / "nonces.db")
+
+
+def test_the_state_directory_is_the_owners(tmp_path):
+    with state_directory(tmp_path / "server"):
+        assert (tmp_path / "server").stat().st_mode & 0o777 == 0o700
 
 
 def test_two_servers_do_not_share_a_state_directory(tmp_path):

@@ -79,7 +79,7 @@ def test_blob_get_is_the_body_and_a_relative_location_that_serves_ranges(served)
     assert answer.body == served.weights
     assert "sha256:" + hashlib.sha256(answer.body).hexdigest() == blob.digest
     location = answer.headers["Location"]
-    assert re.fullmatch(rf"/capability/library/gemma3/{blob.digest}/-/[0-9]+/[0-9a-f]{{64}}", location)
+    assert re.fullmatch(rf"/capability/library/gemma3/270m-r1/promoted/{blob.digest}/-/[0-9]+/[0-9a-f]{{64}}", location)
     parts = [(0, 99), (100, 199), (200, blob.size - 1)]
     answers = [served.server.ask(location, headers={"Range": f"bytes={first}-{last}"}) for first, last in parts]
     assert [part.status for part in answers] == [206] * 3
@@ -197,6 +197,8 @@ def test_a_bent_capability_opens_nothing(served):
         location.replace(blob, other),
         location.replace("gemma3", "gemma4"),
         location.replace("/-/", "/node/"),
+        location.replace("-r1", "-r2"),
+        location.replace("promoted", "approved"),
         location + "?x=1",
         location + "/",
         location.replace(":", "%3A"),
