@@ -59,7 +59,7 @@ class Settings:
     def credentials(self) -> Credentials:
         """How a site is opened: with the key of ``--actor``, else of ``AIRLOCK_ACTOR``, else with the one in the site's keystore."""
         where = self.actor or os.environ.get("AIRLOCK_ACTOR", "")
-        return Credentials(self.passphrase, own_key(where, self._actor_passphrase) if where else None)
+        return Credentials(self.passphrase, own_key(where, self._actor_passphrase, self.pin) if where else None)
 
     def new_passphrase(self) -> str:
         """Return the passphrase of a keystore to be made; at a terminal it is typed twice."""
@@ -70,6 +70,16 @@ class Settings:
         if not first or first != self._ask("The same again: "):
             raise Usage("the two passphrases differ or are empty", hint="run the same command again")
         return first
+
+    def pin(self, token: str) -> str:
+        """Return the PIN of a token; a token is asked once, because it locks after a few wrong ones."""
+        if not sys.stdin.isatty():
+            raise Usage(
+                f"the PIN of token {token!r} is needed",
+                why="there is no terminal to ask at, and the URI names no file",
+                hint="name a file whose first line is the PIN in the URI: …?pin-source=file:/path",
+            )
+        return getpass.getpass(f"PIN of {token}: ", sys.stderr)
 
     def has_passphrase_file(self) -> bool:
         """Tell whether a passphrase file was named."""
@@ -141,7 +151,9 @@ def _global_options() -> list[click.Option]:
 
 def _actor_options() -> list[click.Option]:
     return [
-        _option("--actor", keep="actor", metavar="DIR[:NAME]", help="Act with your own key, from your own home.  [env: AIRLOCK_ACTOR]"),
+        _option(
+            "--actor", keep="actor", metavar="DIR[:NAME]", help="Act with your own key: from your own home, or a pkcs11: URI.  [env: AIRLOCK_ACTOR]"
+        ),
         _option(
             "--actor-passphrase-file",
             keep="actor_passphrase_file",

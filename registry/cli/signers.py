@@ -16,10 +16,10 @@ from registry.errors import NotFound, Usage
 from registry.store.home import SITE
 from registry.store.station import NumberedRelease
 from registry.trust.drafts import Lacking
-from registry.trust.keys import ALGORITHMS, public_to_json, short
+from registry.trust.keys import ALGORITHMS, public_from_json, public_to_json, short
 from registry.trust.withdrawal import Severity, Withdrawal
 from registry.workflow.holders import holder_of
-from registry.workflow.keyring import ListedKey, import_key, list_keys, new_key, open_key, parse_public_key, write_public_key
+from registry.workflow.keyring import ListedKey, import_key, list_keys, new_key, open_signer, parse_public_key, write_public_key
 from registry.workflow.lifecycle import Moved, withdraw
 from registry.workflow.preparing import prepare_release
 from registry.workflow.root import ROLE_NAMES, RootState, add_key, remove_key, set_threshold, sign_root
@@ -110,14 +110,18 @@ def key_list_command(settings: Settings) -> None:
 @click.option("--to", "target", type=_file, metavar="FILE", help="Write the public key to a file that airlock root add-key reads.")
 @pass_settings
 def key_show_command(settings: Settings, name: str, *, target: Path | None) -> None:
-    r"""Show the public half of a key, or write it to a file to be carried to the station.
+    r"""Show the public half of a key of this home, or of one on a token by its pkcs11: URI; --to writes it to a file for the station.
 
     \b
     Example:
       airlock key show release-key --to release-key.pub
     """
     settings.unchanged = "nothing was written"
-    key = next((key for key in list_keys(settings.home) if key.name == name), None)
+    if name.startswith("pkcs11:"):
+        on_token = open_signer(settings.home, name, settings.passphrase, settings.pin).public_key
+        key: ListedKey | None = ListedKey("on a token", public_from_json(public_to_json(on_token), what="the token's key"), "")
+    else:
+        key = next((key for key in list_keys(settings.home) if key.name == name), None)
     if key is None:
         raise NotFound(f"{name}: no key of that name here", hint="airlock key list shows them")
     if target is not None:
@@ -268,7 +272,7 @@ def release_prepare_command(settings: Settings, medium: Path) -> None:
 
 @click.command("sign", cls=AirlockCommand)
 @click.argument("medium", type=_file, metavar="DIR")
-@click.option("--key", "name", required=True, metavar="NAME", help="Which key of this home signs.")
+@click.option("--key", "name", required=True, metavar="NAME", help="Which key of this home signs, or the pkcs11: URI of a key on a token.")
 @click.option("--replaces-draft", is_flag=True, help="For a root: an earlier draft of this number was abandoned unpublished.")
 @pass_settings
 def sign_command(settings: Settings, medium: Path, *, name: str, replaces_draft: bool) -> None:
@@ -277,11 +281,12 @@ def sign_command(settings: Settings, medium: Path, *, name: str, replaces_draft:
     Every statement's digest is computed again here, and one version number is signed once.
 
     \b
-    Example:
+    Examples:
       airlock sign /media/usb --key release-key
+      airlock sign /media/usb --key 'pkcs11:token=airlock;object=release?module-path=/usr/lib/softhsm/libsofthsm2.so'
     """
     settings.unchanged = "nothing was signed"
-    key = open_key(settings.home, name, settings.passphrase())
+    key = open_signer(settings.home, name, settings.passphrase, settings.pin)
 
     def confirm(difference: list[str]) -> None:
         for sentence in difference:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from securesystemslib.signer import CryptoSigner, SSlibKey
+from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
 
 from registry.content import canonical
 from registry.errors import FormatRefused, NotFound, Usage
 from registry.store.files import read_limited
 from registry.store.home import SIGNER, Home
 from registry.store.keystore import FILE_NAME, Keystore, create_keystore, open_keystore, read_public
+from registry.store.tokens import AskPin, open_token_signer
 from registry.trust.keys import new_signer, private_from_json, private_to_json, public_from_json, public_to_json
 from registry.workflow.holders import holder_of, note_holder
 
-__all__ = ["ListedKey", "import_key", "list_keys", "new_key", "open_key", "parse_public_key", "write_public_key"]
+__all__ = ["ListedKey", "import_key", "list_keys", "new_key", "open_key", "open_signer", "parse_public_key", "write_public_key"]
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}\Z")
 _LIMIT = 64 << 10
@@ -78,6 +80,20 @@ def open_key(home: Home, name: str, passphrase: str) -> CryptoSigner:
     return private_from_json(keystore.private[name], public_from_json(keystore.public["keys"][name], what=f"key {name}"))
 
 
+def open_signer(home: Home, name: str, passphrase: Callable[[], str], pin: AskPin) -> Signer:
+    """Return a key to sign with: one of this home's keystore by name, or one on a token by its ``pkcs11:`` URI.
+
+    On a machine without a home, a token's key makes one for its signer: what was signed there must be remembered.
+    """
+    if not name.startswith("pkcs11:"):
+        return open_key(home, name, passphrase())
+    signer = open_token_signer(name, pin)
+    home.create()
+    if home.kind() is None:
+        home.mark(SIGNER)
+    return signer
+
+
 def write_public_key(key: SSlibKey) -> bytes:
     """Return the file in which a public key is carried to the station."""
     return canonical.dump({"v": 1, "key": public_to_json(key)})
@@ -105,7 +121,7 @@ def _add(home: Home, name: str, signer: CryptoSigner, passphrase: str, holder: s
         if (home.root / FILE_NAME).exists():
             keystore = open_keystore(home.root, passphrase)
             private, public = dict(keystore.private), dict(keystore.public)
-        if name in public["keys"]:
+        if name in public["keys"] or name in private:
             raise Usage(f"{name}: there is a key of that name already", hint="airlock key list shows them; choose another name")
         private[name] = private_to_json(signer)
         public["keys"] = {**public["keys"], name: public_to_json(signer.public_key)}
