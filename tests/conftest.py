@@ -174,8 +174,9 @@ class World:
     def import_at(self, now, *media):
         """Import as if the clock said ``now``; return the error the command would end with, or None."""
         home = Home(self.path(self.homes["in"]))
+        credentials = Credentials(lambda: self.path("passphrase").read_text().splitlines()[0])
         try:
-            return import_media(home, [self.path(each) for each in media], Credentials(lambda: PASSPHRASE), now=now, progress=Silent()).problem()
+            return import_media(home, [self.path(each) for each in media], credentials, now=now, progress=Silent()).problem()
         except AirlockError as error:
             return error
 

@@ -12,6 +12,7 @@ from registry.cli.evidence import evidence_command, evidence_json, evidence_line
 from registry.cli.output import grouped, human_bytes, table
 from registry.cli.serve import serve_command
 from registry.cli.settings import ActorCommand, AirlockCommand, AirlockGroup, Settings, pass_settings
+from registry.cli.tls import tls_init_command
 from registry.cli.trust import trust_group
 from registry.content.reference import parse_selector
 from registry.errors import NotFound, StoreFailed
@@ -25,6 +26,7 @@ from registry.workflow.affected import Affected, nodes_with
 from registry.workflow.check import check
 from registry.workflow.importing import SetOutcome, import_media
 from registry.workflow.lifecycle import Moved, approve, promote, rollback
+from registry.workflow.rotate import rotate_key
 from registry.workflow.site import init_site, read_site
 from registry.workflow.site_card import FILE_NAME
 from registry.workflow.station import read_station
@@ -79,6 +81,32 @@ Back up {settings.home.root / "keystore.json"} and keep the passphrase somewhere
     }
     settings.output.result(document, text)
     settings.output.next_step("airlock export --to MEDIUM --recipient site.pub   # outside")
+
+
+@site_group.command("rotate-key", cls=ActorCommand)
+@click.option("--suite", type=click.Choice([each.short for each in SUITES.values()]), help="How sets are sealed from now on.  [default: as before]")
+@pass_settings
+def site_rotate_key_command(settings: Settings, *, suite: str | None) -> None:
+    r"""Make a new recipient key and write site.pub anew; sets that were sealed to earlier keys can still be imported.
+
+    \b
+    Example:
+      airlock site rotate-key
+    """
+    settings.unchanged = "site.pub has not changed"
+    settings.confirm("Make a new recipient key? Every publisher must accept the new site.pub.")
+    name = next((name for name, each in SUITES.items() if each.short == suite), None)
+    card = rotate_key(settings.home, settings.credentials, suite=name, now=datetime.now(UTC))
+    path = settings.home.root / FILE_NAME
+    document = {"site": card.site, "recipient": card.recipient.key_id, "fingerprint": card.fingerprint, "site_pub": str(path)}
+    text = (
+        f"site         {card.site}\nsite.pub     {path}\nfingerprint  {grouped(card.fingerprint)}\n\nBack up the keystore again: it holds a new key."
+    )
+    settings.output.result(document, text)
+    settings.output.next_step(f"airlock recipient accept site.pub --fingerprint {card.fingerprint}   # outside, after comparing by phone")
+
+
+site_group.add_command(tls_init_command)
 
 
 @click.command("import", cls=ActorCommand)
@@ -366,6 +394,16 @@ def _subject(event: Event) -> str:
         return str(subject["what"])
     if "set" in subject:
         return f"set {subject['set']}"
+    for name in ("act", "proposal", "epoch"):
+        if name in subject:
+            return str(subject[name]) if name == "act" else f"{name} {subject[name]}"
+    for kind in ("node", "token"):
+        if kind in subject:
+            return f"{kind} {subject[kind]}"
+    if "pattern" in subject:
+        return f"{subject['group']} may pull {subject['pattern']}"
+    if "entries" in subject:
+        return f"access journal, {subject['entries']} line(s)"
     named = subject.get("publisher") or subject.get("site")
     return f"{'publisher' if 'publisher' in subject else 'site'} {str(named)[:8]}" if named else ""
 

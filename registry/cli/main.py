@@ -14,8 +14,10 @@ from registry.cli.nodes import COMMANDS as NODES
 from registry.cli.output import print_error
 from registry.cli.outside import COMMANDS as OUTSIDE
 from registry.cli.people import COMMANDS as PEOPLE
+from registry.cli.recipients import COMMANDS as RECIPIENTS
 from registry.cli.settings import AirlockGroup, Settings
 from registry.cli.signers import COMMANDS as SIGNERS
+from registry.cli.status import status_command
 from registry.errors import AirlockError, Interrupted, Usage
 
 __all__ = ["airlock", "main"]
@@ -27,12 +29,12 @@ def airlock() -> None:
     r"""Carry pinned, signed models across an air gap and serve them to Ollama.
 
     \b
-    outside   init, pin, pins, export, inspect, withdraw
+    outside   init, pin, pins, export, inspect, withdraw, recipient, escrow new
     signers   key, root, release prepare, sign
     inside    site init, trust, import, list, show, evidence, approve, promote, rollback, serve
     nodes     node, access, token, journal
     people    people, proposals, confirm, reject, clock reset, restore
-    both      log, check
+    both      status, log, check
 
     \b
     Exit codes: 0 ok or nothing to do, 1 other, 2 usage, 3 refused (trust, policy, structure),
@@ -41,7 +43,7 @@ def airlock() -> None:
     """
 
 
-for _command in (*OUTSIDE, *SIGNERS, *INSIDE, *PEOPLE, *NODES):
+for _command in (*OUTSIDE, *SIGNERS, *INSIDE, *PEOPLE, *RECIPIENTS, *NODES, status_command):
     airlock.add_command(_command)
 
 

@@ -14,10 +14,11 @@ from registry.content.digest import digest_of
 from registry.content.reference import parse_reference
 from registry.errors import AirlockError, Usage
 from registry.sources.pinning import Options
+from registry.store.files import replace_file, storage_errors
 from registry.trust.roles import format_time
 from registry.workflow.evidence import Upstream
 from registry.workflow.export import DEFAULT_PART_BYTES, export
-from registry.workflow.inspect import Inspected, inspect
+from registry.workflow.inspect import Inspected, inspect, set_key_of
 from registry.workflow.known_recipients import ESCROW
 from registry.workflow.pin import pin, read_pins
 from registry.workflow.station import init_station, read_station
@@ -60,8 +61,16 @@ class Threshold(click.ParamType[tuple[str, int]]):
 @click.command("init", cls=AirlockCommand)
 @click.option("--threshold", "thresholds", type=Threshold(), multiple=True, metavar="ROLE=N", help="How many keys of root or release must sign.")
 @click.option("--keys-here", is_flag=True, help="Make all the keys that the thresholds ask for on this machine.")
+@click.option(
+    "--first-number",
+    type=click.IntRange(1, 900_000_000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="The first release number, above those of a lost station whose place this one takes.",
+)
 @pass_settings
-def init_command(settings: Settings, *, thresholds: tuple[tuple[str, int], ...], keys_here: bool) -> None:
+def init_command(settings: Settings, *, thresholds: tuple[tuple[str, int], ...], keys_here: bool, first_number: int) -> None:
     r"""Create a publishing station: its keys and its root of trust.
 
     \b
@@ -73,7 +82,7 @@ def init_command(settings: Settings, *, thresholds: tuple[tuple[str, int], ...],
     wanted = dict(thresholds)
     if "station" in wanted:
         raise Usage("the station signs alone", why="snapshot and timestamp are this machine's work", hint="set thresholds for root and release")
-    fingerprint = init_station(settings.home, settings.new_passphrase(), wanted, datetime.now(UTC), keys_here=keys_here)
+    fingerprint = init_station(settings.home, settings.new_passphrase(), wanted, datetime.now(UTC), keys_here=keys_here, first_number=first_number)
     missing = [{"role": role, "needed": count, "have": 1, "missing": count - 1} for role, count in wanted.items() if count > 1 and not keys_here]
     document = {"home": str(settings.home.root), "kind": "station", "publisher": fingerprint, "fingerprint": fingerprint, "missing": missing}
     if not fingerprint:
@@ -293,8 +302,11 @@ fingerprint  {grouped(done.fingerprint)}"""
 @click.command("inspect", cls=AirlockCommand)
 @click.argument("medium", type=_existing, metavar="DIR")
 @click.option("--open", "opened", is_flag=True, help="Open the home's keystore and show what is sealed, too.")
+@click.option(
+    "--set-key-to", "key_file", type=_existing, metavar="FILE", help="Write the newest set's key there, to open its files with other tools."
+)
 @pass_settings
-def inspect_command(settings: Settings, medium: Path, *, opened: bool) -> None:
+def inspect_command(settings: Settings, medium: Path, *, opened: bool, key_file: Path | None) -> None:
     r"""Show what is on a medium: in clear without any key, everything with --open.
 
     \b
@@ -303,6 +315,11 @@ def inspect_command(settings: Settings, medium: Path, *, opened: bool) -> None:
       airlock inspect /media/usb --open
     """
     settings.unchanged = "inspect changes nothing"
+    if key_file is not None:
+        set_id, set_key = set_key_of(medium, settings.home, settings.passphrase)
+        with storage_errors(f"the file {key_file}"):
+            replace_file(key_file, set_key, mode=0o600)
+        settings.output.warn(f"{key_file} opens everything in set {set_id}: delete it when you are done")
     with_keys = opened or (settings.has_passphrase_file() and settings.home.kind() is not None)
     try:
         found = inspect(medium, settings.home if with_keys else None, settings.passphrase if with_keys else None)

@@ -65,7 +65,7 @@ def escrow_new_command(settings: Settings) -> None:
 
     \b
     Example:
-      airlock --home escrow escrow new
+      airlock escrow new --home escrow
     """
     settings.unchanged = "nothing was created"
     card = new_escrow(settings.home, settings.new_passphrase())

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import click
 
+from registry.cli.outside import Size
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
 from registry.content.view import parse_view
 from registry.errors import AirlockError, Usage
 from registry.store.home import SITE, Home
 
 __all__ = ["serve_command"]
+
+_file = click.Path(path_type=Path)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -44,6 +47,16 @@ def _knows_anybody(home: Home) -> bool:
 @click.command("serve", cls=AirlockCommand)
 @click.option("--listen", default="127.0.0.1:5000", show_default=True, metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
 @click.option("--anonymous-pull", is_flag=True, help="Let every machine that can reach the port pull what is served.")
+@click.option("--tls-cert", type=_file, metavar="FILE", help="The server's certificate with its chain, PEM; read again on SIGHUP.")
+@click.option("--tls-key", type=_file, metavar="FILE", help="Its key, PEM, unencrypted.")
+@click.option("--client-ca", type=_file, metavar="FILE", help="Whose client certificates identify nodes (node enroll --certificate).")
+@click.option("--plain-http", is_flag=True, help="Serve beyond this machine without TLS.")
+@click.option(
+    "--blob-listen",
+    default="",
+    metavar="HOST:PORT",
+    help="A second listener that hands out blobs by link over plain HTTP, while manifests and tokens go over TLS.",
+)
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The server's own state.  [default: HOME/server]")
 @click.option(
     "--name",
@@ -69,17 +82,32 @@ def _knows_anybody(home: Home) -> bool:
     metavar="SECONDS",
     help="How long running pulls may go on at the end.",
 )
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N", help="How many processes serve.")
+@click.option("--max-rate", type=Size(), metavar="SIZE", help="Bytes per second for all pulls together, such as 100MiB.  [default: no limit]")
+@click.option("--max-connections", type=click.IntRange(min=8), default=2048, show_default=True, metavar="N", help="Connections of one process.")
+@click.option(
+    "--max-downloads", type=click.IntRange(min=1), default=64, show_default=True, metavar="N", help="Downloads at once for one node in one process."
+)
 @pass_settings
 def serve_command(
     settings: Settings,
     *,
     listen: str,
     anonymous_pull: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    client_ca: Path | None,
+    plain_http: bool,
+    blob_listen: str,
     state: Path | None,
     names: tuple[str, ...],
     clock_skew: int,
     redirect_host: str,
     drain_timeout: float,
+    workers: int,
+    max_rate: int | None,
+    max_connections: int,
+    max_downloads: int,
 ) -> None:
     r"""Serve promoted releases to stock Ollama nodes that are enrolled, and approved ones to those of the group test.
 
@@ -88,7 +116,7 @@ def serve_command(
 
     \b
     Examples:
-      airlock serve --name registry.site.internal
+      airlock serve --listen 0.0.0.0:5000 --name registry.site.internal --tls-cert tls/server.pem --tls-key tls/server.key
       airlock serve --anonymous-pull
       ollama pull --insecure 127.0.0.1:5000/library/gemma3:270m
     """
@@ -97,8 +125,21 @@ def serve_command(
     home = settings.home
     home.require(SITE)
     host, port = _address(listen)
-    if not _is_loopback(host):
+    if (tls_cert is None) != (tls_key is None):
+        raise Usage("TLS needs a certificate and its key", hint="name both: --tls-cert FILE --tls-key FILE")
+    if tls_cert is None and not _is_loopback(host):
+        if not plain_http:
+            raise Usage(
+                f"{listen}: plain HTTP beyond this machine is not served unasked",
+                why="whoever sits on the network could read what is pulled",
+                hint="airlock site tls-init makes a certificate for --tls-cert and --tls-key; or say --plain-http",
+            )
         settings.output.warn("plain HTTP beyond this machine: whoever sits on the network can read what is pulled, though not change it unnoticed")
+    data_plane = _address(blob_listen) if blob_listen else None
+    if data_plane and tls_cert is None:
+        raise Usage("--blob-listen is for a server that speaks TLS", why="without it every blob goes over plain HTTP already")
+    if data_plane:
+        settings.output.warn("blobs go over plain HTTP: whoever sits on the network can read them, though not change them unnoticed")
     if not anonymous_pull and not _knows_anybody(home):
         settings.output.warn("no node is enrolled yet, so every pull will be refused, and counts as a knock: airlock node pending")
     logging.basicConfig(format="airlock: %(message)s", level=logging.WARNING if settings.quiet else logging.INFO)
@@ -119,6 +160,13 @@ def serve_command(
             redirect_host=redirect_host,
             names=names,
             window=clock_skew,
+            tls=(tls_cert, tls_key) if tls_cert and tls_key else None,
+            client_ca=client_ca,
+            blob_listen=data_plane,
+            workers=workers,
+            max_rate=max_rate or 0,
+            max_connections=max_connections,
+            max_downloads=max_downloads,
         ),
         ready=ready,
     )

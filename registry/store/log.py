@@ -17,6 +17,7 @@ from typing import Any
 
 from securesystemslib.signer import Signer, SSlibKey
 from sqlite_utils import Database
+from sqlite_utils.db import NotFoundError
 
 from registry.content import canonical
 from registry.content.digest import Digest, digest_of, parse_digest
@@ -144,7 +145,7 @@ class Log:
     def document(self, digest: Digest) -> bytes:
         """Return a stored document, checked against its digest."""
         row = self.db.execute("SELECT data FROM documents WHERE digest = ?", (digest,)).fetchone()
-        if row is None or digest_of(row[0]) != digest:
+        if row is None or not isinstance(row[0], bytes) or digest_of(row[0]) != digest:
             raise StoreFailed(f"document {digest}: {'damaged in' if row else 'missing from'} the database", hint="restore the home from its backup")
         return bytes(row[0])
 
@@ -169,7 +170,8 @@ class Log:
                 verify_detached(document, EVENT_TYPE, key, signature, what=f"event {event.seq}")
             except AirlockError as refusal:
                 yield str(refusal)
-            except (KeyError, sqlite3.Error) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, NotFoundError, sqlite3.Error) as error:
+                # Whoever owns the database may have written there whatever they like.
                 yield f"event {event.seq} ({event.verb}) can't be applied or was signed by nobody known here: {error}"
             previous = event
         for table in self._projection.tables:
@@ -178,15 +180,20 @@ class Log:
                 changed = len(set(ours) ^ set(theirs))
                 yield f"table {table} is not what the log says ({changed} row(s) differ)"
         for digest, data in self.db.execute("SELECT digest, data FROM documents"):
-            if digest_of(data) != digest:
+            if not isinstance(data, bytes) or digest_of(data) != digest:
                 yield f"document {digest} is damaged in the database"
 
 
 def parse_event(document: bytes, signature: str) -> Event:
     """Return the event that ``document`` spells; its signature and place in the chain are :meth:`Log.problems`' matter."""
+    if not isinstance(document, bytes) or not isinstance(signature, str):  # SQLite holds anything in any column
+        raise FormatRefused("event: not bytes with a signature")
     members = canonical.load(document, what="event", limit=MAX_EVENT_BYTES)
     if not isinstance(members, dict) or set(members) != {"v", "seq", "time", "actor", "verb", "subject", "prev"} or members["v"] != 1:
         raise FormatRefused("event: not one of this version")
+    texts = (members["time"], members["actor"], members["verb"])
+    if type(members["seq"]) is not int or not all(isinstance(text, str) for text in texts) or not isinstance(members["subject"], dict):
+        raise FormatRefused("event: a member has another type")
     prev = None if members["prev"] is None else parse_digest(members["prev"], what="event")
     return Event(members["seq"], members["time"], members["actor"], members["verb"], members["subject"], prev, document, signature)
 

@@ -141,7 +141,7 @@ PEOPLE_EFFECTS: Mapping[str, Effect] = {"people.add": _people_add, "people.leave
 ACT_VERBS: Mapping[str, Effect] = {
     "act.propose": _propose,
     "act.reject": _reject,
-    "people.add-key": _people_add_key,
+    "people.key": _people_add_key,
     **PEOPLE_EFFECTS,
 }
 """The verbs of people and of acts that take two; ``act.confirm`` is :func:`settle`."""

@@ -129,9 +129,9 @@ class Site(Log):
         super().__init__(path, Projection(PEOPLE_SCHEMA + _SCHEMA + CALLERS_SCHEMA, _TABLES, _apply, actors), create=create)
 
     def site(self) -> str:
-        """Return the id of the site whose log this is."""
-        [(site,)] = self.db.execute("SELECT id FROM site")
-        return str(site)
+        """Return the id of the site whose log this is; an empty text for a log that was never begun."""
+        row = self.db.execute("SELECT id FROM site").fetchone()
+        return str(row[0]) if row else ""
 
     def people(self) -> list[Person]:
         """Return everybody who was ever enrolled."""
@@ -373,7 +373,7 @@ _VERBS: Mapping[str, Effect] = {
     **CALLERS_VERBS,
     "act.confirm": _act_confirm,
     "site.init": _site_init,
-    "site.rotate-key": _nothing,
+    "site.rotate": _nothing,
     "epoch.open": _epoch_open,
     "trust.add": _trust_add,
     "trust.remove": _trust_remove,

@@ -28,6 +28,7 @@ CREATE TABLE releases (
   repository TEXT NOT NULL, tag TEXT NOT NULL, number INTEGER NOT NULL CHECK (number > 0), manifest TEXT NOT NULL, statement TEXT NOT NULL,
   PRIMARY KEY (repository, number), UNIQUE (repository, tag, manifest)
 );
+CREATE TABLE numbering (first INTEGER NOT NULL CHECK (first > 0));
 CREATE TABLE recipients (site TEXT PRIMARY KEY, fingerprint TEXT NOT NULL);
 CREATE TABLE sets (set_id TEXT PRIMARY KEY, header TEXT NOT NULL, sites TEXT NOT NULL, started TEXT NOT NULL, finished TEXT);
 """
@@ -47,7 +48,7 @@ class Station(Log):
     """The station's database."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        tables = ("people", "metadata", "drafts", "withdrawals", "releases", "recipients", "sets")
+        tables = ("people", "numbering", "metadata", "drafts", "withdrawals", "releases", "recipients", "sets")
         super().__init__(path, Projection(_SCHEMA, tables, _apply, _actors), create=create)
 
     def metadata(self, role: str) -> tuple[int, bytes] | None:
@@ -87,8 +88,9 @@ class Station(Log):
 
     def next_number(self, repository: str) -> int:
         """Return the number that the next release in ``repository`` gets: numbers grow per repository."""
-        [(highest,)] = self.db.execute("SELECT COALESCE(MAX(number), 0) FROM releases WHERE repository = ?", (repository,))
-        return int(highest) + 1
+        [(highest,)] = self.db.execute("SELECT MAX(number) FROM releases WHERE repository = ?", (repository,))
+        [(first,)] = self.db.execute("SELECT first FROM numbering")
+        return int(highest) + 1 if highest else int(first)
 
     def recipient(self, site: str) -> str | None:
         """Return the fingerprint of the ``site.pub`` that this site was known by, or None."""
@@ -120,6 +122,7 @@ def _apply(database: Database, event: Event) -> None:
 
 def _station_init(database: Database, event: Event, subject: dict[str, Any]) -> None:
     database.table("people").insert({"key_id": event.actor, "public": json.dumps(subject["actor"], sort_keys=True)})
+    database.table("numbering").insert({"first": subject["first_number"]})
 
 
 def _metadata_sign(database: Database, event: Event, subject: dict[str, Any]) -> None:

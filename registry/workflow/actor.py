@@ -10,6 +10,7 @@ from securesystemslib.signer import Signer
 
 from registry.errors import NotFound, Usage
 from registry.store.home import Home
+from registry.store.tokens import AskPin, open_token_signer
 from registry.workflow.keyring import list_keys, open_key
 from registry.workflow.station import Passphrase
 
@@ -24,13 +25,15 @@ class Credentials:
     own: Callable[[], Signer] | None = None
 
 
-def own_key(where: str, passphrase: Passphrase) -> Callable[[], Signer]:
-    """Return what opens the key that ``where`` names: ``DIR``, a signer's home with one key, or ``DIR:NAME``.
+def own_key(where: str, passphrase: Passphrase, pin: AskPin) -> Callable[[], Signer]:
+    """Return what opens the key that ``where`` names: ``DIR``, a signer's home with one key, ``DIR:NAME``, or the ``pkcs11:`` URI of one on a token.
 
     Raises:
         NotFound: no home there, or no key of that name.
         Usage: several keys, and none named.
     """
+    if where.startswith("pkcs11:"):
+        return lambda: open_token_signer(where, pin)
     path, colon, name = where.rpartition(":")
     if not colon or Path(where).is_dir():
         path, name = where, ""

@@ -48,16 +48,22 @@ def check(home: Home, *, progress: Progress, contents: bool) -> Checked:
         with read_site(home) as log:
             problems = [*log.problems(), *_view_problems(home, log)]
             for record in log.releases():
-                statement = parse_statement(log.document(record.statement), what=f"statement of {record.name}")
-                needed |= {each.digest: each.size for each in statement.carried}
+                try:
+                    statement = parse_statement(log.document(record.statement), what=f"statement of {record.name}")
+                    needed |= {each.digest: each.size for each in statement.carried}
+                except AirlockError as problem:
+                    problems.append(str(problem))
             events, releases = _events(log), len(log.releases())
     else:
         with read_station(home) as station:
             problems = list(station.problems())
             events, releases = _events(station), len(station.releases())
             for numbered in station.releases():
-                statement = parse_statement(station.document(numbered.statement), what=f"statement of {numbered.reference}")
-                needed |= {each.bundle.digest: each.bundle.size for each in statement.evidence}
+                try:
+                    statement = parse_statement(station.document(numbered.statement), what=f"statement of {numbered.reference}")
+                    needed |= {each.bundle.digest: each.bundle.size for each in statement.evidence}
+                except AirlockError as problem:
+                    problems.append(str(problem))
         for pin in read_pins(home).values():
             try:
                 needed[pin.manifest] = len(pinned_manifest(home, pin)[0])

@@ -9,6 +9,7 @@ from typing import Any
 from registry.content.digest import digest_of
 from registry.errors import SignatureRefused
 from registry.store.home import Home
+from registry.store.station import Station
 from registry.trust.drafts import Lacking, lacking, merge, sign_draft
 from registry.trust.keys import short
 from registry.trust.refresh import fingerprint
@@ -30,9 +31,9 @@ __all__ = [
 _SPOKEN = {"root": "root", "targets": "release", "snapshot": "station", "timestamp": "station"}
 
 
-def demands(station: OpenStation, role: str, draft: bytes) -> list[tuple[str, RoleKeys]]:
+def demands(log: Station, role: str, draft: bytes) -> list[tuple[str, RoleKeys]]:
     """Return who must sign a draft: for a root both the roots before and after the change (TUF 1.0, section 5.3.4 and 5.3.5)."""
-    roots = station.log.roots()
+    roots = log.roots()
     if role == "root":
         after = [("root", roles_of(draft)["root"])]
         return after + ([("root before the change", roles_of(roots[-1])["root"])] if roots else [])
@@ -41,7 +42,7 @@ def demands(station: OpenStation, role: str, draft: bytes) -> list[tuple[str, Ro
 
 def with_local_signatures(station: OpenStation, role: str, draft: bytes, others: Iterable[bytes] = ()) -> bytes:
     """Return the draft with the signatures of every key of this station that may sign it, and of ``others``, drafts of the same content."""
-    keys = {key.keyid: key for _, each in demands(station, role, draft) for key in each.keys}
+    keys = {key.keyid: key for _, each in demands(station.log, role, draft) for key in each.keys}
     for other in others:
         draft = merge(draft, other, list(keys.values()))
     for signer in station.keys.values():
@@ -50,9 +51,9 @@ def with_local_signatures(station: OpenStation, role: str, draft: bytes, others:
     return draft
 
 
-def still_lacking(station: OpenStation, role: str, draft: bytes) -> list[Lacking]:
+def still_lacking(log: Station, role: str, draft: bytes) -> list[Lacking]:
     """Return every demand on a draft that is not met yet."""
-    return [each for name, keys in demands(station, role, draft) if (each := lacking(draft, name, keys)).missing]
+    return [each for name, keys in demands(log, role, draft) if (each := lacking(draft, name, keys)).missing]
 
 
 def keep_draft(station: OpenStation, role: str, version: int, draft: bytes, now: datetime) -> None:

@@ -100,7 +100,7 @@ def export(
     """Write one set with the releases of ``names`` (all pins if empty) to ``medium``, sealed to the sites whose ``site.pub`` are ``cards``.
 
     An export that was interrupted continues: parts on the medium that are whole stay as they are.  With ``metadata_only`` the set carries no
-    model, only what the station says now: a few kilobytes that bring withdrawals and new keys.  ``escrow`` is the ``escrow.pub`` of a further recipient.
+    model, only what the station says now: a few kilobytes that bring withdrawals and new keys.  ``escrow`` is a further recipient's ``escrow.pub``.
 
     Raises:
         NotFound: nothing is pinned, a name isn't pinned, a source or the medium is not there.
@@ -218,7 +218,7 @@ def _begin(station: OpenStation, wanted: _Wanted, now: datetime) -> tuple[_Plan,
     with storage_errors(f"the medium {wanted.medium}", kind=MediumDamaged):
         _refuse_full(wanted.medium, _sealed_total(sum(sizes.values()), wanted.part_size))
     releases, (version, targets) = prepare(station, wanted.pins, now, drafts_on(wanted.medium, "targets"))
-    missing = still_lacking(station, "targets", targets)
+    missing = still_lacking(station.log, "targets", targets)
     if missing:
         raise refuse_lacking(
             station.home,

@@ -11,7 +11,7 @@ from typing import Any
 from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Metadata
 
-from registry.errors import AirlockError, FormatRefused
+from registry.errors import AirlockError, FormatRefused, RecipientRefused
 from registry.media.index import Index
 from registry.media.recipients import Identity, identity_for, unwrap
 from registry.media.sets import Header
@@ -24,7 +24,7 @@ from registry.trust.statement import Release, parse_statement
 from registry.workflow.offered import read_header, read_index, read_metadata
 from registry.workflow.station import Passphrase, open_keys
 
-__all__ = ["Inspected", "inspect"]
+__all__ = ["Inspected", "inspect", "set_key_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,20 @@ def inspect(medium: Path, home: Home | None, passphrase: Passphrase | None) -> l
     """
     identities = open_keys(home, passphrase())[1] if home is not None and passphrase is not None else ()
     return [_inspect(folder, identities) for folder in find_sets(medium)]
+
+
+def set_key_of(medium: Path, home: Home, passphrase: Passphrase) -> tuple[str, bytes]:
+    """Return the id and the key (32 bytes) of the newest set on a medium, so that other tools can open it (``docs/how-to/verify-by-hand.md``).
+
+    Raises:
+        RecipientRefused: the set is sealed to others.
+    """
+    folder = find_sets(medium)[0]
+    header = read_header(folder)
+    identity = identity_for(header.keys, header.suite, open_keys(home, passphrase())[1])
+    if identity is None:
+        raise RecipientRefused(f"set {folder.set_id}: sealed to others, not to this home", hint="airlock inspect DIR shows to whom")
+    return folder.set_id, unwrap(header.keys[identity.recipient.key_id], identity, set_id=folder.set_id)
 
 
 def _inspect(folder: SetFolder, identities: Sequence[Identity]) -> Inspected:

@@ -78,7 +78,7 @@ def add_key(home: Home, key: SSlibKey, credentials: Credentials, *, now: datetim
         person = site.log.person_of(site.actor.public_key.keyid)
         assert person is not None, "open_site refuses strangers"
         with site.log.transaction():
-            site.log.append("people.add-key", {"key": public_to_json(key)}, signer=site.actor, now=now)
+            site.log.append("people.key", {"key": public_to_json(key)}, signer=site.actor, now=now)
     return Outcome(person.person, holder_of(home, person.person))
 
 

@@ -42,7 +42,7 @@ def require_root(station: OpenStation) -> None:
             "each holder runs: airlock key new NAME; airlock key show NAME --to FILE\nhere: airlock root add-key FILE --role ROLE; airlock root sign"
         )
         raise refuse_lacking(station.home, "the root of trust is not complete: keys are missing", lacks, hint)
-    missing = still_lacking(station, "root", pending[1]) if pending else []
+    missing = still_lacking(station.log, "root", pending[1]) if pending else []
     raise refuse_lacking(
         station.home, "the root of trust is not signed yet", missing, "airlock root sign; for signers elsewhere: airlock root sign MEDIUM"
     )
@@ -64,5 +64,5 @@ def prepare_release(home: Home, medium: Path, passphrase: Passphrase, *, now: da
         releases, (version, targets) = prepare(station, pins, now, drafts_on(medium, "targets"))
         statements = tuple(station.log.document(each.statement) for each in station.log.releases())
         folder = write_request(medium, Request("targets", targets, station.log.roots(), statements))
-        missing = still_lacking(station, "targets", targets)
+        missing = still_lacking(station.log, "targets", targets)
     return Prepared(folder, version, tuple(releases), tuple(missing))

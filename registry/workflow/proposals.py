@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from registry.content.digest import Digest
+from registry.content.digest import Digest, hex_of
 from registry.errors import NotFound
 from registry.store.home import Home
 from registry.store.people import Proposal
 from registry.trust.keys import public_from_json, short
 from registry.workflow.actor import Credentials
 from registry.workflow.holders import holder_of
-from registry.workflow.site import OpenSite, open_site, publish, read_site
+from registry.workflow.site import OpenSite, open_site, read_site
 
 __all__ = ["Described", "confirm_proposal", "list_proposals", "propose", "reject_proposal"]
 
@@ -36,7 +36,6 @@ def propose(site: OpenSite, act: str, subject: Mapping[str, Any], *, now: dateti
     """
     with site.log.transaction():
         event = site.log.append("act.propose", {"act": act, "subject": dict(subject)}, signer=site.actor, now=now, documents=documents)
-    publish(site.home, site.log)
     return _describe(site.home, next(each for each in site.log.proposals() if each.seq == event.seq))
 
 
@@ -70,7 +69,6 @@ def _settle(home: Home, number: int, credentials: Credentials, ask: Callable[[De
         ask(described)
         with site.log.transaction():
             site.log.append(f"act.{verb}", {"proposal": number}, signer=site.actor, now=now)
-        publish(home, site.log)
         return described
 
 
@@ -84,7 +82,8 @@ def _named(home: Home, keyid: str) -> str:
 
 
 def _people_add(home: Home, subject: Mapping[str, Any]) -> str:
-    return f"enrol {_named(home, public_from_json(subject['key'], what='key').keyid)}"
+    keyid = public_from_json(subject["key"], what="key").keyid
+    return f"enrol {_named(home, keyid)}, whose key is {keyid}"
 
 
 def _people_leave(home: Home, subject: Mapping[str, Any]) -> str:
@@ -93,7 +92,8 @@ def _people_leave(home: Home, subject: Mapping[str, Any]) -> str:
 
 def _trust_replace(home: Home, subject: Mapping[str, Any]) -> str:
     del home
-    return f"trust publisher {short(subject['publisher'])} (root {Digest(subject['roots'][-1])[7:15]}…) instead of {short(subject['old'])}"
+    newest = hex_of(Digest(subject["roots"][-1]))
+    return f"trust publisher {short(subject['publisher'])}, whose newest root has the fingerprint {newest}, instead of {short(subject['old'])}"
 
 
 def _clock_reset(home: Home, subject: Mapping[str, Any]) -> str:

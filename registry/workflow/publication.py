@@ -60,7 +60,7 @@ def prepare_targets(station: OpenStation, now: datetime, others: Iterable[bytes]
     statements = {each.statement: len(log.document(each.statement)) for each in log.releases()}
     withdrawals = log.withdrawals()
     published = log.metadata("targets")
-    if published and _says(published[1], statements, withdrawals, now) and not still_lacking(station, "targets", published[1]):
+    if published and _says(published[1], statements, withdrawals, now) and not still_lacking(station.log, "targets", published[1]):
         return published
     pending = log.draft("targets")
     if pending and _says(pending[1], statements, withdrawals, now):

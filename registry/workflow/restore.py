@@ -14,7 +14,7 @@ from registry.workflow.actor import Credentials
 from registry.workflow.proposals import Described, propose
 from registry.workflow.site import open_site, publish, refuse_stranger
 from registry.workflow.station import open_keys
-from registry.workflow.witness import check_witness, site_id, witness
+from registry.workflow.witness import check_witness, is_lost, site_id, witness
 
 __all__ = ["Restoring", "restore"]
 
@@ -59,7 +59,7 @@ def _open_epoch(home: Home, credentials: Credentials, now: datetime) -> None:
     with home.locked("restore"):
         view = witness(home)
         witnessed = view.sequence if view is not None and view.site == site_id(home) else 0
-        if not home.database.exists():
+        if is_lost(home):
             _begin_anew(home, credentials, witnessed, now)
             return
         try:

@@ -109,7 +109,7 @@ def sign_root(home: Home, medium: Path | None, passphrase: Passphrase, confirm: 
             raise refuse_lacking(home, "the root can't be signed yet: keys are missing", incomplete, "airlock root add-key FILE --role ROLE")
         confirm()
         draft = with_local_signatures(station, "root", draft, drafts_on(medium, "root") if medium else ())
-        missing = still_lacking(station, "root", draft)
+        missing = still_lacking(station.log, "root", draft)
         with station.log.transaction():
             keep_draft(station, "root", version, draft, now)
             if not missing:
@@ -140,6 +140,6 @@ def _change(home: Home, change: Callable[[_Roles], _Roles], passphrase: Passphra
 def _state(station: OpenStation) -> RootState:
     roots, pending = station.log.roots(), station.log.draft("root")
     roles = roles_of(pending[1] if pending else roots[-1])
-    missing = [*incomplete_roles(roles), *still_lacking(station, "root", pending[1])] if pending else []
+    missing = [*incomplete_roles(roles), *still_lacking(station.log, "root", pending[1])] if pending else []
     newest = fingerprint(roots[-1]) if roots else ""
     return RootState(len(roots), newest, roles, pending[0] if pending else None, tuple(missing))

@@ -28,6 +28,6 @@ def rotate_key(home: Home, credentials: Credentials, *, suite: str | None, now: 
         create_keystore(home.root, passphrase, with_identities(open_keystore(home.root, passphrase), [fresh]))
         card = write_site_card(fresh.recipient, site.keys["receipt"])
         with site.log.transaction():
-            site.log.append("site.rotate-key", {"recipient": fresh.recipient.key_id}, signer=site.actor, now=now)
+            site.log.append("site.rotate", {"recipient": fresh.recipient.key_id}, signer=site.actor, now=now)
         replace_file(home.root / FILE_NAME, card)
     return parse_site_card(card, what=FILE_NAME)

@@ -85,7 +85,7 @@ def init_site(home: Home, passphrase: str, now: datetime, *, suite: str = SUITE_
 
 @contextmanager
 def open_site(home: Home, credentials: Credentials, command: str, *, unlock: bool = False) -> Iterator[OpenSite]:
-    """Hold the site for writing; what an interrupted command left is swept, what it committed is published.
+    """Hold the site for writing; what an interrupted command left is swept, what it committed is published, before and after.
 
     The site's keystore is opened with ``unlock``, and where the person has no key of their own.
 
@@ -109,6 +109,7 @@ def open_site(home: Home, credentials: Credentials, command: str, *, unlock: boo
             home.sweep()
             publish(home, log)
             yield OpenSite(home, log, LocalBlobStore(home.blobs), actor, keys, identities)
+            publish(home, log)
         finally:
             log.close()
 
@@ -155,7 +156,9 @@ def published_view(log: Site, site: str) -> View:
     head, epoch = log.head(), log.epoch()
     served = {APPROVED: ServedState.APPROVED, PROMOTED: ServedState.PROMOTED}
     releases = tuple(
-        PublishedRelease(each.publisher, each.reference.repository, each.reference.tag, each.number, served[each.state], each.manifest)
+        PublishedRelease(
+            each.publisher, each.reference.repository, each.reference.tag, each.number, served[each.state], each.manifest, each.statement
+        )
         for each in log.releases()
         if each.state in served
     )
@@ -172,7 +175,12 @@ def published_view(log: Site, site: str) -> View:
 
 def publish(home: Home, log: Site) -> None:
     """Replace the published view where it no longer says what the log says; the server takes it up within a second."""
-    data = published_view(log, site_id(home)).to_bytes()
+    view = published_view(log, site_id(home))
+    data, blobs = view.to_bytes(), LocalBlobStore(home.blobs)
+    with storage_errors(f"the blobs of {home.root}"):
+        for release in view.releases:  # the server hands statements out as evidence, and can't open the log
+            if not blobs.path(release.statement).exists():
+                blobs.add(log.document(release.statement))
     with storage_errors(f"the published view {home.view}"):
         home.view.parent.mkdir(mode=0o755, exist_ok=True)
         home.view.parent.chmod(0o755)

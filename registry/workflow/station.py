@@ -91,7 +91,7 @@ def open_keys(home: Home, passphrase: str) -> tuple[dict[str, CryptoSigner], tup
         raise FormatRefused(f"{home.root}: its keystore lacks a key", hint="restore keystore.json from its backup") from None
 
 
-def init_station(home: Home, passphrase: str, thresholds: Mapping[str, int], now: datetime, *, keys_here: bool) -> str:
+def init_station(home: Home, passphrase: str, thresholds: Mapping[str, int], now: datetime, *, keys_here: bool, first_number: int = 1) -> str:
     """Create a station: keys, log, and the root of trust once every role has the keys it asks for.
 
     Args:
@@ -100,6 +100,7 @@ def init_station(home: Home, passphrase: str, thresholds: Mapping[str, int], now
         thresholds: how many of ``root`` and ``release`` must sign; 1 where nothing is said.
         now: aware, UTC.
         keys_here: make all the keys that the thresholds ask for, on this machine.
+        first_number: the number of the first release in each repository: above those of a station whose place this one takes.
 
     Returns:
         The root's fingerprint, or an empty text while keys are missing.
@@ -124,7 +125,8 @@ def init_station(home: Home, passphrase: str, thresholds: Mapping[str, int], now
         root = new_root(1, roles, [keys[name] for name in names["root"]] if complete else [], now)
         log = Station(home.database, create=True)
         with log.transaction():
-            log.append("station.init", {"actor": public_to_json(keys["actor"].public_key)}, signer=keys["actor"], now=now)
+            began = {"actor": public_to_json(keys["actor"].public_key), "first_number": first_number}
+            log.append("station.init", began, signer=keys["actor"], now=now)
             written = {"role": "root", "version": 1, "digest": f"sha256:{fingerprint(root)}"}
             verb, subject = ("metadata.sign", {"metadata": [written]}) if complete else ("metadata.draft", written)
             log.append(verb, subject, signer=keys["actor"], now=now, documents=[root])

@@ -19,7 +19,7 @@ from registry.trust.roles import format_time
 from registry.workflow.actor import Credentials
 from registry.workflow.offered import read_metadata
 from registry.workflow.proposals import Described, propose
-from registry.workflow.site import open_site, publish
+from registry.workflow.site import open_site
 
 __all__ = ["Trusted", "clock_reset", "find_publisher", "parse_fingerprint", "trust_add", "trust_remove", "trust_replace"]
 
@@ -59,7 +59,7 @@ def trust_add(home: Home, medium: Path, expected: str, namespaces: Sequence[str]
         home: the site's.
         medium: where a set of the publisher lies.
         expected: 64 hexadecimal digits, compared out of band.
-        namespaces: repository patterns (``clinical/*``) that this publisher alone may use here; all of them if empty.
+        namespaces: repository patterns (``clinical/*``) that this publisher alone may use here; if empty, those it had before, else all of them.
         credentials: who acts.
         now: aware, UTC.
 
@@ -85,6 +85,8 @@ def trust_add(home: Home, medium: Path, expected: str, namespaces: Sequence[str]
             if namespaces and known.namespaces != patterns:
                 raise Usage(f"publisher {trusted.publisher[:8]} is trusted here already, for {', '.join(known.namespaces)}")
             return Trusted(trusted.publisher, known.namespaces, len(known.roots), new=False)
+        if known is not None and not namespaces:
+            patterns = known.namespaces  # trusted again, for no more than before
         _refuse_overlap(patterns, site.log.publishers())
         with site.log.transaction():
             subject = {"publisher": trusted.publisher, "namespaces": list(patterns), "roots": [digest_of(root) for root in trusted.roots]}
@@ -102,7 +104,6 @@ def trust_remove(home: Home, begins: str, credentials: Credentials, *, now: date
         record = find_publisher([each for each in site.log.publishers() if each.trusted], begins)
         with site.log.transaction():
             site.log.append("trust.remove", {"publisher": record.publisher}, signer=site.actor, now=now)
-        publish(home, site.log)
     return record
 
 

@@ -9,7 +9,7 @@ from registry.store.keystore import read_public
 from registry.store.site import Site
 from registry.trust.keys import public_from_json, short
 
-__all__ = ["check_witness", "site_id", "witness"]
+__all__ = ["check_witness", "is_lost", "site_id", "witness"]
 
 
 def site_id(home: Home) -> str:
@@ -25,6 +25,11 @@ def witness(home: Home) -> View | None:
         return None
 
 
+def is_lost(home: Home) -> bool:
+    """Tell whether there is no log at all, or one that was never begun."""
+    return _head(home)[0] == 0
+
+
 def check_witness(home: Home) -> None:
     """Return if the log reaches what was published, and both are this site's.
 
@@ -32,16 +37,12 @@ def check_witness(home: Home) -> None:
         StoreFailed: the database is missing, older than what was published, or another site's.
     """
     site, view = site_id(home), witness(home)  # the view before the log: a writer commits to the log first
-    if not home.database.exists():
+    head, found = _head(home)
+    if head == 0:
         raise StoreFailed(
             f"{home.database}: the database is missing",
             hint="put the home's newest backup back; if there is none: airlock restore",
         )
-    log = Site(home.database)
-    try:
-        head, found = log.head(), log.site()
-    finally:
-        log.close()
     if found != site:
         raise StoreFailed(
             f"{home.database}: the database of another site",
@@ -54,9 +55,21 @@ def check_witness(home: Home) -> None:
             why=f"this home's keys are those of site {short(site)}, the view names site {short(view.site)}",
             hint="move it away; the next command that writes publishes this site's",
         )
-    if view is not None and (head is None or head.seq < view.sequence):
+    if view is not None and head < view.sequence:
         raise StoreFailed(
             f"{home.database}: older than what was published from it",
-            why=f"the published view says {view.sequence} events, the log has {head.seq if head else 0}",
+            why=f"the published view says {view.sequence} events, the log has {head}",
             hint="put the home's newest backup back; if there is no newer one: airlock restore",
         )
+
+
+def _head(home: Home) -> tuple[int, str]:
+    """Return the number of the newest event and whose log it is; 0 where there is none."""
+    if not home.database.exists():
+        return 0, ""
+    log = Site(home.database)
+    try:
+        head = log.head()
+        return (head.seq if head else 0), log.site()
+    finally:
+        log.close()

@@ -15,7 +15,12 @@ def two_of_three(now):
     signers = [new_signer() for _ in range(3)]
     root, station = new_signer(), new_signer()
     alone = RoleKeys([station.public_key])
-    roles = {"root": RoleKeys([root.public_key]), "targets": RoleKeys([each.public_key for each in signers], 2), "snapshot": alone, "timestamp": alone}
+    roles = {
+        "root": RoleKeys([root.public_key]),
+        "targets": RoleKeys([each.public_key for each in signers], 2),
+        "snapshot": alone,
+        "timestamp": alone,
+    }
 
     def offer(targets):
         snapshot = new_snapshot(1, targets, [station], now)

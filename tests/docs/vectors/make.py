@@ -184,7 +184,7 @@ def document_vectors(wrapped: bytes) -> dict[str, object]:
             "prev": None,
         }
     )
-    view = View(site, 8, (PublishedRelease(publisher, "library/tiny", "1b", 1, ServedState.PROMOTED, first.digest),)).to_bytes()
+    view = View(site, 8, (PublishedRelease(publisher, "library/tiny", "1b", 1, ServedState.PROMOTED, first.digest, digest_of(statement)),)).to_bytes()
     documents = {
         "1.root.json": root,
         "timestamp.json": timestamp,

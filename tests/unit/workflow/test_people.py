@@ -130,10 +130,10 @@ def test_which_key(exported):
     exported.person("anna", "two")
     home = str(exported.path("anna"))
     with pytest.raises(Usage, match="holds 2 keys"):
-        own_key(home, lambda: exported.passphrase)
+        own_key(home, lambda: exported.passphrase, str)
     with pytest.raises(NotFound):
-        own_key(f"{home}:three", lambda: exported.passphrase)
+        own_key(f"{home}:three", lambda: exported.passphrase, str)
     with pytest.raises(NotFound):
-        own_key(str(exported.path("nowhere")), lambda: exported.passphrase)
-    assert own_key(f"{home}:two", lambda: exported.passphrase)().public_key.keyid
+        own_key(str(exported.path("nowhere")), lambda: exported.passphrase, str)
+    assert own_key(f"{home}:two", lambda: exported.passphrase, str)().public_key.keyid
     assert Home(exported.path("anna")).kind() == "signer"

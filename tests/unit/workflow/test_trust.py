@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 
-def other_station(world, *names, home="new", medium="other"):
+def other_station(world, *names, home="new", medium="other", init=()):
     """A station that begins anew and exports models under names of the lost one: ``NAME:TAG=FILE``."""
     world.homes["out"] = home
-    world.ok("out", "init")
+    world.ok("out", "init", *init)
     for each in names:
         name, _, file = each.partition("=")
         world.ok("out", "pin", name, "--from", f"file:{file}")
@@ -14,10 +14,10 @@ def other_station(world, *names, home="new", medium="other"):
     return world.fingerprint(medium)
 
 
-def replace(world, *names):
+def replace(world, *names, init=()):
     world.two_people()
     old = world.ok("in", "trust", "list", "--json").json[0]["publisher"]
-    fingerprint = other_station(world, *names)
+    fingerprint = other_station(world, *names, init=init)
     done = world.ok("in", "trust", "replace", old[:8], "other", "--fingerprint", fingerprint, "--json")
     assert world.acting("anna", "confirm", str(done.json["proposal"])).code == 0
     return old
@@ -42,7 +42,11 @@ def test_remove(offered):
     assert "by a publisher that is no longer trusted here" in refused.lines["error"]
     assert offered.releases() == before
     offered.ok("in", "promote", "tiny:2b")
+    narrow = ("--namespace", "library/*")
+    offered.ok("in", "trust", "add", "stick", "--fingerprint", offered.fingerprint("stick"), *narrow)
+    offered.ok("in", "trust", "remove", row["publisher"][:8])
     offered.ok("in", "trust", "add", "stick", "--fingerprint", offered.fingerprint("stick"))
+    assert offered.ok("in", "trust", "list", "--json").json[0]["namespaces"] == ["library/*"]
     offered.ok("in", "import", "stick")
     offered.ok("in", "check")
 
@@ -88,6 +92,21 @@ def test_a_number_means_one_content_at_a_site_for_ever(serving):
     assert done.code == 3
     assert "a second content for a release that is on record" in done.lines["error"]
     assert set(serving.releases()) == {*before, ("library/more:1b", 1, "quarantine")}
+
+
+def test_the_successor_begins_above(serving):
+    serving.model("three.gguf", 3)
+    replace(serving, "tiny:1b=three.gguf", "more:1b=two.gguf", init=("--first-number", "100"))
+    done = serving.ok("in", "import", "other", "--json")
+    assert done.json["sets"][0]["new"] == ["library/more:1b-r100", "library/tiny:1b-r100"]
+    serving.ok("in", "approve", "tiny:1b@100")
+    serving.ok("in", "promote", "tiny:1b")
+    assert serving.ok("in", "rollback", "tiny:1b", "--json").json["release"] == 1
+    serving.ok("in", "check")
+    serving.ok("out", "check")
+    serving.ok("out", "pin", "tiny:1b", "--from", "file:one.gguf")
+    serving.export("next")
+    assert [row["release"] for row in serving.ok("out", "pins", "--json").json] == [101, 100]
 
 
 def test_clock_reset(offered):

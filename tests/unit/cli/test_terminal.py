@@ -1,0 +1,68 @@
+"""At a terminal: the passphrase is asked for, typed twice when it is new, and acts are confirmed."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = str(Path(sys.executable).with_name("airlock"))
+
+
+def at_a_terminal(world, command, *answers):
+    """Run a command whose stdin is a terminal; each answer is typed when its question has come."""
+    ours, theirs = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRLOCK")}
+    said = b""
+    with subprocess.Popen(
+        [PROGRAM, *command], cwd=world.root, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True
+    ) as process:
+        for question, answer in answers:
+            while question.encode() not in said:
+                more = os.read(process.stderr.fileno(), 4096)
+                assert more, said
+                said += more
+            said = said.partition(question.encode())[2]
+            os.write(ours, answer.encode() + b"\n")
+        out, err = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    return process.returncode, out.decode(), (said + err).decode()
+
+
+def test_passphrase(serving):
+    code, out, err = at_a_terminal(serving, ["--home", "in", "import", "usb"], ("Passphrase: ", serving.passphrase))
+    assert code == 0, err
+    assert "nothing to do" in out
+    assert serving.passphrase not in out + err
+    code, _, err = at_a_terminal(serving, ["--home", "in", "import", "usb"], ("Passphrase: ", "wrong"))
+    assert code == 3
+    assert "the passphrase is wrong" in err
+
+
+def test_new_passphrase_twice(make_world):
+    world = make_world("empty")
+    code, _, err = at_a_terminal(world, ["--home", "in", "site", "init"], ("New passphrase", "first"), ("The same again: ", "second"))
+    assert code == 2
+    assert "the two passphrases differ" in err
+    assert not world.path("in/home.json").exists()
+    code, out, err = at_a_terminal(
+        world, ["--home", "in", "site", "init"], ("New passphrase", world.passphrase), ("The same again: ", world.passphrase)
+    )
+    assert code == 0, err
+    assert "site.pub" in out
+
+
+def test_confirmation(serving):
+    command = ["--home", "in", "--passphrase-file", "passphrase", "promote", "tiny:2b"]
+    before = serving.holdings()
+    code, _, err = at_a_terminal(serving, command, ("Let library/tiny:2b serve library/tiny:2b-r2", "n"))
+    assert code == 2
+    assert "stopped: the answer was no" in err
+    assert "nothing was promoted; what is served has not changed" in err
+    assert serving.holdings() == before
+    code, out, err = at_a_terminal(serving, [*command, "--yes"])
+    assert code == 0, err
+    assert "promoted  library/tiny:2b-r2" in out
+    code, out, err = at_a_terminal(serving, ["--home", "in", "--passphrase-file", "passphrase", "rollback", "tiny:1b"])
+    assert code == 3
