@@ -17,6 +17,7 @@ from registry.cli.people import COMMANDS as PEOPLE
 from registry.cli.recipients import COMMANDS as RECIPIENTS
 from registry.cli.settings import AirlockGroup, Settings
 from registry.cli.signers import COMMANDS as SIGNERS
+from registry.cli.station import COMMANDS as STATION
 from registry.cli.status import status_command
 from registry.errors import AirlockError, Interrupted, Usage
 
@@ -29,7 +30,7 @@ def airlock() -> None:
     r"""Carry pinned, signed models across an air gap and serve them to Ollama.
 
     \b
-    outside   init, pin, pins, export, inspect, withdraw, recipient, escrow new
+    outside   init, pin, pins, export, inspect, withdraw, recipient, escrow new, station recover
     signers   key, root, release prepare, sign
     inside    site init, trust, import, list, show, evidence, approve, promote, rollback, serve
     nodes     node, access, token, journal
@@ -43,7 +44,7 @@ def airlock() -> None:
     """
 
 
-for _command in (*OUTSIDE, *SIGNERS, *INSIDE, *PEOPLE, *RECIPIENTS, *NODES, status_command):
+for _command in (*OUTSIDE, *SIGNERS, *INSIDE, *PEOPLE, *RECIPIENTS, *STATION, *NODES, status_command):
     airlock.add_command(_command)
 
 

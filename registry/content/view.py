@@ -3,7 +3,8 @@
 The file is canonical JSON and is replaced as a whole (``<home>/published/view.json``); quarantined and withdrawn releases don't appear in it::
 
     {"nodes":[…],
-     "releases":[{"manifest":"sha256:…","number":1,"publisher":"<64 hex>","repository":"library/gemma3","state":"promoted","tag":"270m"},…],
+     "releases":[{"manifest":"sha256:…","number":1,"publisher":"<64 hex>","repository":"library/gemma3","state":"promoted",
+       "statement":"sha256:…","tag":"270m"},…],
      "rules":[…],"sequence":7,"site":"<site id>","tokens":[…],"v":1,"withdrawn":[…]}
 
 :mod:`registry.content.callers` describes ``nodes``, ``rules`` and ``tokens``.
@@ -30,7 +31,7 @@ _LARGEST_NUMBER = 999_999_999
 _SITE = re.compile(r"[!-~]{1,128}\Z")
 _PUBLISHER = re.compile(r"[0-9a-f]{64}\Z")
 _MEMBERS = {"v", "site", "sequence", "releases", "withdrawn", "nodes", "rules", "tokens"}
-_RELEASE_MEMBERS = {"publisher", "repository", "tag", "number", "state", "manifest"}
+_RELEASE_MEMBERS = {"publisher", "repository", "tag", "number", "state", "manifest", "statement"}
 
 
 class ServedState(StrEnum):
@@ -45,7 +46,7 @@ class PublishedRelease:
     """One release that may be served.
 
     ``publisher`` is 64 lower-case hexadecimal digits, ``repository`` is ``namespace/model`` and ``tag`` a pinnable tag, both in lower case;
-    ``number`` is 1 to 999,999,999; ``manifest`` names the manifest's bytes in the blob store.
+    ``number`` is 1 to 999,999,999; ``manifest`` names the manifest's bytes in the blob store, ``statement`` those of the signed statement.
     """
 
     publisher: str
@@ -54,6 +55,7 @@ class PublishedRelease:
     number: int
     state: ServedState
     manifest: Digest
+    statement: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class View:
                         "number": release.number,
                         "state": str(release.state),
                         "manifest": release.manifest,
+                        "statement": release.statement,
                     }
                     for release in sorted(self.releases, key=_order)
                 ],
@@ -194,7 +197,9 @@ def _withdrawn(entry: object, what: str) -> WithdrawnRelease:
     why = entry["why"]
     if not isinstance(why, str) or not why.isprintable() or not 1 <= len(why) <= 400:
         raise FormatRefused(f"{what}: why is not 1 to 400 printable characters")
-    as_served = _release({**{name: entry[name] for name in entry if name != "why"}, "publisher": "0" * 64, "state": "approved"}, what)
+    as_served = _release(
+        {**{name: entry[name] for name in entry if name != "why"}, "publisher": "0" * 64, "state": "approved", "statement": entry["manifest"]}, what
+    )
     return WithdrawnRelease(as_served.repository, as_served.tag, as_served.number, as_served.manifest, why)
 
 
@@ -215,7 +220,8 @@ def _release(entry: object, what: str) -> PublishedRelease:
         raise FormatRefused(f"{what}: number is not 1 to {_LARGEST_NUMBER:,}")
     if entry["state"] not in ("approved", "promoted"):
         raise FormatRefused(f"{what}: state is neither approved nor promoted", why=f"found {str(entry['state'])[:40]!r}")
-    return PublishedRelease(publisher, repository, tag, number, ServedState(entry["state"]), parse_digest(entry["manifest"], what=what))
+    manifest, statement = parse_digest(entry["manifest"], what=what), parse_digest(entry["statement"], what=what)
+    return PublishedRelease(publisher, repository, tag, number, ServedState(entry["state"]), manifest, statement)
 
 
 def _refuse_contradictions(releases: tuple[PublishedRelease, ...], what: str) -> None:

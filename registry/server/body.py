@@ -18,11 +18,10 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from registry.errors import StoreFailed
+from registry.server.pace import Pace
 from registry.server.ranges import Span
 
 __all__ = ["FileResponse", "open_checked"]
-
-_READ = 512 * 1024  # bytes per read over TLS; 16 KiB costs five times the CPU, 4 MiB no less than this
 
 _log = logging.getLogger(__name__)
 
@@ -44,17 +43,29 @@ def open_checked(path: Path, size: int) -> FileIO:
 
 
 class FileResponse(web.StreamResponse):
-    """Answers with ``span`` of ``file`` and closes the file, whatever happens."""
+    """Answers with ``span`` of ``file`` to ``caller`` and closes the file, whatever happens.
 
-    def __init__(self, file: FileIO, span: Span, *, status: int, headers: Mapping[str, str]) -> None:
+    ``sent`` bytes went out so far; :meth:`abort` ends it in the middle.
+    """
+
+    def __init__(self, file: FileIO, span: Span, *, status: int, headers: Mapping[str, str], pace: Pace, caller: str) -> None:
         super().__init__(status=status, headers=headers)
         self.content_length = span.count
+        self.sent = 0
         self._file = file
         self._span = span
+        self._pace = pace
+        self._caller = caller
+        self._transport: asyncio.Transport | None = None
+
+    def abort(self) -> None:
+        """Close the connection at once: it is all that tells a client that what it was promised ends here."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send the headers, then the bytes.  aiohttp calls this once; a client that goes away meanwhile is an everyday event."""
-        with self._file:
+        with self._file, self._pace.body(self._caller):
             writer = await super().prepare(request)
             try:
                 await self._send(request)
@@ -66,27 +77,46 @@ class FileResponse(web.StreamResponse):
         return writer
 
     async def _send(self, request: web.BaseRequest) -> None:
-        transport, span = request.transport, self._span
-        if transport is None or transport.is_closing():
+        self._transport = request.transport
+        if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError
-        sent = 0
-        if transport.get_extra_info("sslcontext") is None:
-            try:
-                sent = await asyncio.get_running_loop().sendfile(transport, self._file, span.offset, span.count, fallback=False)
-            except asyncio.SendfileNotAvailableError:
-                sent = await self._copy()  # nothing was sent yet: a file system without sendfile, or a client that is already gone
-        else:
-            sent = await self._copy()
-        if sent < span.count:
-            raise OSError(None, f"it ended {span.count - sent} bytes early")
+        encrypted = self._transport.get_extra_info("sslcontext") is not None
+        while self.sent < self._span.count:
+            wanted = min(self._pace.slice(), self._span.count - self.sent)
+            before = self.sent
+            if encrypted:
+                await self._copy(wanted)
+            else:
+                await self._hand_over(self._transport, wanted)
+            if self.sent - before < wanted:
+                raise OSError(None, f"it ended {self._span.count - self.sent} bytes early")
+            await self._pace.spent(wanted)
 
-    async def _copy(self) -> int:
-        loop, sent = asyncio.get_running_loop(), 0
-        while sent < self._span.count:
-            wanted = min(_READ, self._span.count - sent)
-            data = await loop.run_in_executor(None, os.pread, self._file.fileno(), wanted, self._span.offset + sent)
+    async def _hand_over(self, transport: asyncio.Transport, wanted: int) -> None:
+        loop, offset = asyncio.get_running_loop(), self._span.offset + self.sent
+        try:
+            self.sent += await loop.sendfile(transport, self._file, offset, wanted, fallback=False)
+        except asyncio.SendfileNotAvailableError:
+            await self._copy(wanted)  # nothing was sent yet: a file system without sendfile, or a client that is already gone
+
+    async def _copy(self, wanted: int) -> None:
+        loop, until = asyncio.get_running_loop(), self.sent + wanted
+        while self.sent < until:
+            size = min(self._pace.read(), until - self.sent)
+            data: bytes | memoryview = _cached(self._file.fileno(), size, self._span.offset + self.sent)
             if not data:
-                break
+                data = await loop.run_in_executor(None, os.pread, self._file.fileno(), size, self._span.offset + self.sent)
+            if not data:
+                return
             await self.write(data)
-            sent += len(data)
-        return sent
+            self.sent += len(data)
+
+
+def _cached(descriptor: int, size: int, offset: int) -> memoryview:
+    """Return what the page cache holds of the wanted bytes, or nothing: a disk must not stop the loop, and a thread costs more than the copy."""
+    buffer = bytearray(size)
+    try:
+        count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
+    except OSError:  # not cached, or a file system that doesn't know the flag
+        count = 0
+    return memoryview(buffer)[:count]

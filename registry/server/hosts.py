@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-__all__ = ["Hosts", "host_of", "port_of"]
+__all__ = ["Hosts", "host_of", "name_of", "port_of"]
 
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?P<port>:[0-9]{1,5})?\Z")
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
@@ -34,6 +34,12 @@ def host_of(request: web.BaseRequest) -> str:
     """Return ``Host`` as sent when it is one, else the address the request came in by."""
     host = request.headers.get("Host", "")
     return host if _HOST.match(host) else "".join(_arrived_at(request)) or "localhost"
+
+
+def name_of(request: web.BaseRequest) -> str:
+    """Return the host as the client spells it, without its port."""
+    match = _HOST.match(host_of(request))
+    return match["name"] if match else "localhost"
 
 
 def port_of(request: web.BaseRequest) -> str:

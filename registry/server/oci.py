@@ -4,22 +4,43 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlencode
 
 from aiohttp import web
 
-__all__ = ["BLOB", "COMMON_HEADERS", "MANIFEST", "answer", "error"]
+__all__ = ["BLOB", "COMMON_HEADERS", "MANIFEST", "REFERRERS", "TAGS", "answer", "error", "page"]
 
 _NAME = r"(?P<repository>[A-Za-z0-9_][A-Za-z0-9_-]{0,79}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,79})"
 # Nothing is ever decoded: no name that Ollama accepts needs an escape, so a path that holds one names nothing.
 MANIFEST = re.compile(rf"/v2/{_NAME}/manifests/(?P<reference>[A-Za-z0-9_][A-Za-z0-9_.:-]{{0,127}})\Z")
+TAGS = re.compile(rf"/v2/{_NAME}/tags/list\Z")
+REFERRERS = re.compile(rf"/v2/{_NAME}/referrers/(?P<digest>[A-Za-z0-9_.:+-]{{1,200}})\Z")
 BLOB = re.compile(rf"/v2/{_NAME}/blobs/(?P<digest>[A-Za-z0-9_.:+-]{{1,200}})\Z")
+
+_COUNT = re.compile(r"[0-9]{1,6}\Z")
 
 COMMON_HEADERS: Mapping[str, str] = {
     "Server": "airlock",
     "Docker-Distribution-Api-Version": "registry/2.0",
     "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
 }
+
+
+def page(request: web.BaseRequest, path: str, member: str, names: Iterable[str], rest: Mapping[str, object]) -> web.Response:
+    """Return a page of ``names``, in lexical order, as ``member`` of the answer ("Listing Tags": ``n``, ``last`` and ``Link``)."""
+    found, last, count = sorted(set(names)), request.query.get("last", ""), request.query.get("n")
+    if count is not None and not _COUNT.match(count):
+        return error(400, "PAGINATION_NUMBER_INVALID", "n is a number of names, at most 999,999")
+    after = [name for name in found if name > last] if last else found
+    shown = after if count is None else after[: int(count)]
+    headers = {}
+    if shown and len(shown) < len(after):
+        headers["Link"] = f'<{path}?{urlencode({"n": count, "last": shown[-1]})}>; rel="next"'
+    return answer(json.dumps({**rest, member: shown}, separators=(",", ":")).encode(), headers=headers)
 
 
 def answer(data: bytes = b"", *, content_type: str = "application/json", status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

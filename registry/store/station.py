@@ -13,6 +13,7 @@ from sqlite_utils import Database
 
 from registry.content.digest import Digest
 from registry.content.reference import Reference
+from registry.errors import StoreFailed
 from registry.store.log import Event, Log, Projection
 from registry.trust.keys import public_from_json
 from registry.trust.withdrawal import Severity, Withdrawal
@@ -48,6 +49,11 @@ class Station(Log):
     """The station's database."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
+        if not create and not path.exists():
+            raise StoreFailed(
+                f"{path}: the database is missing",
+                hint="put its newest backup back; if there is none: airlock station recover DIR, with its media",
+            )
         tables = ("people", "numbering", "metadata", "drafts", "withdrawals", "releases", "recipients", "sets")
         super().__init__(path, Projection(_SCHEMA, tables, _apply, _actors), create=create)
 
@@ -90,7 +96,7 @@ class Station(Log):
         """Return the number that the next release in ``repository`` gets: numbers grow per repository."""
         [(highest,)] = self.db.execute("SELECT MAX(number) FROM releases WHERE repository = ?", (repository,))
         [(first,)] = self.db.execute("SELECT first FROM numbering")
-        return int(highest) + 1 if highest else int(first)
+        return max(int(highest or 0) + 1, int(first))
 
     def recipient(self, site: str) -> str | None:
         """Return the fingerprint of the ``site.pub`` that this site was known by, or None."""
@@ -137,6 +143,14 @@ def _metadata_draft(database: Database, event: Event, subject: dict[str, Any]) -
     database.table("drafts").insert({name: subject[name] for name in ("role", "version", "digest")}, replace=True)
 
 
+def _station_recover(database: Database, event: Event, subject: dict[str, Any]) -> None:
+    # What the newest medium says was signed is not called published here: an export after it may have said more, under the versions that follow.
+    # So everything is signed anew, under versions that are above those of any such export.
+    del event
+    rows = [{"role": each["role"], "version": each["version"] + subject["skipped"], "digest": None} for each in subject["metadata"]]
+    database.table("drafts").insert_all(rows, replace=True)
+
+
 def _release_withdraw(database: Database, event: Event, subject: dict[str, Any]) -> None:
     del event
     row = {"statement": subject["statement"], "severity": subject["severity"], "why": subject["why"]}
@@ -164,6 +178,7 @@ def _set_finish(database: Database, event: Event, subject: dict[str, Any]) -> No
 
 _VERBS = {
     "station.init": _station_init,
+    "station.recover": _station_recover,
     "metadata.sign": _metadata_sign,
     "metadata.draft": _metadata_draft,
     "release.number": _release_number,

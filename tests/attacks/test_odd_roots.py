@@ -13,7 +13,7 @@ from registry.trust.roles import RoleKeys, new_root, new_snapshot, new_targets, 
 @pytest.fixture
 def forged_root(now):
     """Return a function: change the members of a root before the root key signs them."""
-    from securesystemslib.formats import encode_canonical  # noqa: PLC0415
+    from securesystemslib.formats import encode_canonical
 
     signer = new_signer()
     alone = RoleKeys([signer.public_key])

@@ -164,7 +164,18 @@ def test_step_killed(world, tmp_path, command):
 def test_export_killed(world, tmp_path, count):
     def export(root, stop_at=0):
         return airlock(
-            "--home", "out-before", "export", "--to", "third", "--recipient", "in/site.pub", "--part-size", "1100kB", "--json", stop_at=stop_at, cwd=root
+            "--home",
+            "out-before",
+            "export",
+            "--to",
+            "third",
+            "--recipient",
+            "in/site.pub",
+            "--part-size",
+            "1100kB",
+            "--json",
+            stop_at=stop_at,
+            cwd=root,
         )
 
     def fresh(name):

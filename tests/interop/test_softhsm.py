@@ -189,3 +189,14 @@ def test_a_pin_file_that_is_not_there(uri, tmp_path):
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(Usage, match="first line is empty"):
         open_token_signer(uri(query=f"&pin-source=file:{tmp_path}/empty"), never)
+
+
+def test_a_person_acts_at_a_site_with_a_token(serving, uri, tmp_path):
+    (tmp_path / "pin").write_text(PIN + "\n")
+    key = uri(query=f"&pin-source=file:{tmp_path}/pin")
+    shown = serving.airlock("--home", "anna", "key", "show", key, "--to", "anna.pub")
+    assert shown.code == 0, shown.err
+    serving.ok("in", "people", "add", "anna", "--key", "anna.pub")
+    done = serving.airlock("--home", "in", "promote", "tiny:2b", "--actor", key)
+    assert done.code == 0, done.err
+    serving.ok("in", "check")

@@ -107,7 +107,7 @@ def public_key(identity):
 def test_tink_unwraps_ours():
     """Our seed is Tink's private key, too."""
     identity = new_identity()
-    private = hpke_pb2.HpkePrivateKey(version=0, public_key=public_key(identity), private_key=identity.seed)
+    private = hpke_pb2.HpkePrivateKey(version=0, public_key=public_key(identity), private_key=identity.secret)
     decrypt = handle("HpkePrivateKey", private, tink_pb2.KeyData.ASYMMETRIC_PRIVATE).primitive(hybrid.HybridDecrypt)
     assert decrypt.decrypt(wrap(KEY, identity.recipient, set_id=SET), info(SET, identity.recipient)) == KEY
     with pytest.raises(tink.TinkError):
@@ -146,7 +146,7 @@ def test_a_part_of_a_real_set(exported):
         identity = site.identity
     header = json.loads((folder / "set.json").read_bytes())
     wrapped = base64.b64decode(header["keys"][identity.recipient.key_id])
-    private = hpke_pb2.HpkePrivateKey(version=0, public_key=public_key(identity), private_key=identity.seed)
+    private = hpke_pb2.HpkePrivateKey(version=0, public_key=public_key(identity), private_key=identity.secret)
     binding = json.dumps({"format": "airlock-set-v1", "recipient": identity.recipient.key_id, "set": folder.name}, separators=(",", ":")).encode()
     set_key = handle("HpkePrivateKey", private, tink_pb2.KeyData.ASYMMETRIC_PRIVATE).primitive(hybrid.HybridDecrypt).decrypt(wrapped, binding)
     template = aes_gcm_hkdf_streaming_pb2.AesGcmHkdfStreamingKeyFormat.FromString(

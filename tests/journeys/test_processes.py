@@ -77,7 +77,7 @@ def test_ctrl_c(serving):
     before = serving.holdings()
     command = [PROGRAM, "--home", "in", "--passphrase-file", "waiting", "import", "usb"]
     with subprocess.Popen(command, cwd=serving.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
-        fifo = _wait_for(lambda: os.open(serving.path("waiting"), os.O_WRONLY | os.O_NONBLOCK))  # opens once there is a reader
+        fifo = _opened_for_writing(serving.path("waiting"), process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         os.close(fifo)
@@ -101,11 +101,13 @@ def test_a_reader_that_goes_away(serving):
     assert err == b""
 
 
-def _wait_for(attempt, seconds=60):
+def _opened_for_writing(fifo, process, seconds=60):
+    """Return a descriptor of ``fifo`` as soon as somebody reads there: ``process``, which now waits for its passphrase."""
     end = time.monotonic() + seconds
     while True:
         try:
-            return attempt()
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
+            assert process.poll() is None, process.communicate()
             assert time.monotonic() < end
             time.sleep(0.02)

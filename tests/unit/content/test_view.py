@@ -16,7 +16,7 @@ PUBLISHER = "ab" * 32
 
 
 def release(repository="library/gemma3", tag="270m", number=1, state="promoted", content=b"1"):
-    return PublishedRelease(PUBLISHER, repository, tag, number, ServedState(state), digest_of(content))
+    return PublishedRelease(PUBLISHER, repository, tag, number, ServedState(state), digest_of(content), digest_of(b"statement"))
 
 
 VIEW = View(
@@ -51,6 +51,7 @@ def test_the_form_is_the_documented_one():
         View("s", 1, (release(),)).to_bytes()
         == (
             f'{{"nodes":[],"releases":[{{"manifest":"{digest}","number":1,"publisher":"{PUBLISHER}","repository":"library/gemma3","state":"promoted",'
+            f'"statement":"{digest_of(b"statement")}",'
             '"tag":"270m"}],"rules":[],"sequence":1,"site":"s","tokens":[],"v":1,"withdrawn":[]}'
         ).encode()
     )

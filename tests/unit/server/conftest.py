@@ -19,17 +19,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import registry
 from registry.content.callers import KnownNode, KnownToken
 from registry.content.digest import digest_of
-from registry.content.manifest import CONFIG_TYPE, Descriptor, Manifest
+from registry.content.manifest import CONFIG_TYPE, MANIFEST_TYPE, Descriptor, Manifest
+from registry.content.reference import Reference
 from registry.content.view import PublishedRelease, ServedState, View
 from registry.store.blobs import LocalBlobStore
 from registry.store.files import replace_file
+from registry.trust.statement import Release
 
 PROGRAM = """
 import json, logging, sys
 from pathlib import Path
 from registry.server.run import ServerConfig, serve
 options = json.loads(sys.argv[1])
-options |= {name: Path(options[name]) for name in ("blobs", "view", "state")}
+options |= {name: Path(options[name]) for name in ("blobs", "view", "state", "client_ca") if name in options}
+if "tls" in options:
+    options["tls"] = tuple(map(Path, options["tls"]))
 logging.basicConfig(level=logging.INFO)
 serve(ServerConfig(**options), ready=lambda url: print(url, flush=True))
 """
@@ -80,7 +84,11 @@ class Home:
         config = b'{"model_format":"gguf"}'
         manifest = Manifest(Descriptor(CONFIG_TYPE, self.blobs.add(config), len(config)), layers)
         digest = self.blobs.add(manifest.to_bytes())
-        self.releases[name, number] = PublishedRelease("ab" * 32, repository, tag, number, ServedState(state), digest)
+        namespace, _, model = repository.partition("/")
+        objects = (Descriptor(MANIFEST_TYPE, digest, len(manifest.to_bytes())), *manifest.blobs)
+        stated = Release("ab" * 32, Reference(namespace, model, tag), number, "cd" * 32, objects, "file:synthetic.gguf")
+        statement = self.blobs.add(stated.to_bytes())
+        self.releases[name, number] = PublishedRelease("ab" * 32, repository, tag, number, ServedState(state), digest, statement)
         return manifest
 
     def publish(self):
@@ -134,7 +142,7 @@ class Server:
         """Send one request with exactly this path and return the answer."""
         connection = http.client.HTTPConnection(*self.address, timeout=30)
         with contextlib.closing(connection):
-            connection.putrequest(method, path, skip_accept_encoding=True)
+            connection.putrequest(method, path, skip_accept_encoding=True, skip_host="Host" in dict(headers))
             for name, value in dict(headers).items():
                 connection.putheader(name, value)
             if body is not None:
@@ -143,10 +151,10 @@ class Server:
             answer = connection.getresponse()
             return Answer(answer.status, answer.headers, answer.read())
 
-    def ask_token(self, key, repository="library/gemma3", *, skew=0, nonce=None, sign=None, headers=(), **fields):
+    def ask_token(self, key, repository="library/gemma3", *, skew=0, sign=None, headers=(), **fields):
         """Ask for a token as a node does; ``sign`` is the origin in the signed URL, ``fields`` replaces those of the query."""
         query = {
-            "nonce": nonce or os.urandom(16).hex(),
+            "nonce": os.urandom(16).hex(),
             "scope": f"repository:{repository}:pull",
             "service": "airlock",
             "ts": str(int(time.time()) + skew),
@@ -193,6 +201,12 @@ def serving(home, **options):
             process.stdout.close()
 
 
+@pytest.fixture(scope="session")
+def make_home(tmp_path_factory):
+    """A function that returns a home that outlives a test."""
+    return lambda: Home(tmp_path_factory.mktemp("shared") / "home")
+
+
 @pytest.fixture
 def home(tmp_path):
     return Home(tmp_path / "home")
@@ -235,7 +249,7 @@ def manifest_digest():
     return lambda manifest: digest_of(manifest.to_bytes())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_key():
     """A function that returns a new key of an Ollama."""
     return OllamaKey

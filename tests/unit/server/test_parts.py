@@ -30,6 +30,7 @@ from registry.server.capability import Capability, read_capability, write_capabi
 from registry.server.journal import Journal
 from registry.server.nonces import Nonces
 from registry.server.offer import make_offer
+from registry.server.pace import Pace
 from registry.server.ranges import Span, matches, select
 from registry.server.run import ServerConfig, serve
 from registry.server.secret import Secrets
@@ -387,7 +388,7 @@ def test_over_tls_the_same_bytes_arrive(tmp_path):
 
     async def respond(_):
         file = open_checked(tmp_path / "blob", len(content))
-        return FileResponse(file, Span(5, len(content) - 5, len(content), partial=True), status=206, headers={"ETag": '"e"'})
+        return FileResponse(file, Span(5, len(content) - 5, len(content), partial=True), status=206, headers={"ETag": '"e"'}, pace=Pace(), caller="-")
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pem)

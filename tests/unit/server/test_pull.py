@@ -167,8 +167,6 @@ BLOB_HEX = "0" * 64
         "/v2/library/gemma3/blobs/sha256%3A" + BLOB_HEX,
         "/v2/library/gemma3/blobs/SHA256:" + BLOB_HEX,
         "/v2/library/gemma3/blobs/uploads/",
-        "/v2/_catalog",
-        "/v2/library/gemma3/tags/list",
         "/V2/",
         "/",
         "/favicon.ico",

@@ -1,0 +1,71 @@
+"""How fast and to how many at once: a rate shared by all bodies, and a number of bodies for each caller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+__all__ = ["Pace", "TooMany"]
+
+_SLICE = 8 << 20  # bytes sent between two looks at the clock
+_SMALLEST = 64 << 10
+_READ = 256 << 10  # bytes per read over TLS: 16 KiB costs several times the CPU, 512 KiB already falls out of the cache
+_READ_ALL = 64 << 20  # bytes in all such buffers together, so that memory stays flat with hundreds of parts
+
+
+class TooMany(Exception):
+    """The caller has as many bodies under way as it may."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """``rate`` in bytes per second for all bodies of this process together, 0: as fast as it goes; ``each`` bodies at once for one caller."""
+
+    rate: float = 0.0
+    each: int = 64
+    _free_at: float = 0.0
+    _active: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def active(self) -> int:
+        """How many bodies are under way."""
+        return self._active.total()
+
+    @contextmanager
+    def body(self, caller: str) -> Iterator[None]:
+        """Count one body of ``caller`` while the block runs."""
+        self._active[caller] += 1
+        try:
+            yield
+        finally:
+            self._active[caller] -= 1
+            if not self._active[caller]:
+                del self._active[caller]
+
+    def refuse_too_many(self, caller: str) -> None:
+        """Return if ``caller`` may begin another body.
+
+        Raises:
+            TooMany: not before one of the others has ended.
+        """
+        if self._active[caller] >= self.each:
+            raise TooMany
+
+    def slice(self) -> int:
+        """Return how many bytes to send before asking again."""
+        return _SLICE if not self.rate else max(_SMALLEST, min(_SLICE, int(self.rate / 8)))
+
+    def read(self) -> int:
+        """Return how many bytes to read into memory at once."""
+        return max(_SMALLEST, min(_READ, _READ_ALL // max(1, self.active)))
+
+    async def spent(self, count: int) -> None:
+        """Wait until ``count`` more bytes were allowed to go out."""
+        if not self.rate:
+            return
+        now = asyncio.get_running_loop().time()
+        self._free_at = max(now, self._free_at) + count / self.rate
+        await asyncio.sleep(self._free_at - now)

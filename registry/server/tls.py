@@ -1,0 +1,40 @@
+"""TLS for the server: what a client must speak, and whose client certificates are believed."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from registry.errors import AirlockError
+
+__all__ = ["server_context"]
+
+
+def server_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
+    """Return a context for TLS 1.2 and 1.3 that serves ``certificate`` (PEM, with its chain).
+
+    With ``client_ca`` a client may show a certificate that one of these authorities signed; a stock Ollama can't, and is known by its key instead.
+
+    Raises:
+        AirlockError: one of the files can't be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_alpn_protocols(["http/1.1"])
+    used = f"{certificate} and {key}"
+    try:
+        context.load_cert_chain(certificate, key, password=_no_passphrase)
+        if client_ca is not None:
+            used = str(client_ca)
+            context.load_verify_locations(client_ca)
+            context.verify_mode = ssl.CERT_OPTIONAL
+    except (OSError, ValueError) as error:
+        why = error.reason if isinstance(error, ssl.SSLError) and error.reason else getattr(error, "strerror", None) or str(error)
+        hint = "PEM files are needed, the key unencrypted and readable by this user; airlock site tls-init makes a pair"
+        raise AirlockError(f"{used}: can't be used for TLS", why=str(why), hint=hint) from error
+    return context
+
+
+def _no_passphrase() -> str:
+    raise ValueError("the key is encrypted")
