@@ -64,7 +64,7 @@ TAMPERING = {
     "last event gone": ("DELETE FROM events WHERE seq = (SELECT MAX(seq) FROM events)", "the published view says 9 events, the log has 8"),
     "an event gone": ("DELETE FROM events WHERE seq = 4", "event 5 does not follow the one before it: the log was cut or rewritten there"),
     "first event gone": ("DELETE FROM events WHERE seq = 1", "event 2 does not follow the one before it"),
-    "an edited event": ("UPDATE events SET document = CAST(replace(document, '1b', '3b') AS BLOB) WHERE seq = 5", "event 5"),
+    "an edited event": ("UPDATE events SET document = CAST(replace(document, 'library/tiny', 'library/tinx') AS BLOB) WHERE seq = 5", "event 5"),
     "an event as text": ("UPDATE events SET document = CAST(document AS TEXT) WHERE seq = 5", "event: not bytes with a signature"),
     "no signature": ("UPDATE events SET signature = x'00' WHERE seq = 5", "event: not bytes with a signature"),
     "numbers that are none": (
