@@ -68,6 +68,10 @@ class LocalBlobStore:
         os.replace(file, target)  # noqa: PTH105
         fsync_directory(target.parent)
 
+    def remove(self, digest: Digest) -> None:
+        """Remove a blob that nothing refers to."""
+        self.path(digest).unlink(missing_ok=True)
+
     def digests(self) -> Iterator[Digest]:
         """Yield every digest in the store, in no order."""
         top = self.root / "sha256"

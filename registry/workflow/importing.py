@@ -304,16 +304,23 @@ def _receive(
     receiver = Receiver(site.home.incoming, site.blobs, index, arriving.set_key)
     _refuse_full(site.home, receiver.bytes_to_come)
     waiting = list(wanted)
+    brought: set[Digest] = set()  # by this run, and no accepted release is made of it yet
 
-    def settle(_: Digest) -> None:
+    def settle() -> None:
         for each in list(waiting):
             if all(site.blobs.holds(blob.digest, blob.size) for blob in each.release.carried):
                 waiting.remove(each)
-                _quarantine(site, each, index.set_id, outcome, now)
+                if _quarantine(site, each, index.set_id, outcome, now):
+                    brought.difference_update(blob.digest for blob in each.release.carried)
+
+    def settled(digest: Digest) -> None:
+        brought.add(digest)
+        settle()
 
     with progress.task(f"set {index.set_id}", receiver.bytes_to_open) as advance:
-        settle(wanted[0].release.manifest.digest)
-        receiver.receive(folders, advance, settle)
+        settle()
+        receiver.receive(folders, advance, settled)
+    outcome.refused.extend(receiver.refused.values())
     absent = receiver.absent(folders)
     if absent:
         raise MediumDamaged(
@@ -321,10 +328,12 @@ def _receive(
             why=f"missing: {_numbers(absent)} of {index.parts} part(s)",
             hint="copy the medium again; what arrived is kept, the same command continues",
         )
+    for digest in brought:
+        site.blobs.remove(digest)  # of refused releases only: nothing of them stays
 
 
-def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome: SetOutcome, now: datetime) -> None:
-    """Step 7, structure; step 9, commit B: the release becomes visible, whole, in quarantine."""
+def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome: SetOutcome, now: datetime) -> bool:
+    """Step 7, structure; step 9, commit B: the release becomes visible, whole, in quarantine.  Return False where it is refused."""
     release = verified.release
     try:
         check_structure(site.blobs, release)
@@ -333,7 +342,7 @@ def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome:
         raise
     except AirlockError as refusal:
         outcome.refused.append(refusal)
-        return
+        return False
     subject = {
         "publisher": release.publisher,
         "repository": release.reference.repository,
@@ -351,6 +360,7 @@ def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome:
         else:
             site.log.append("release.adopt", subject | {"before": known.publisher}, signer=site.actor, now=now, documents=[verified.statement])
     (outcome.present if known else outcome.new).append(release.name)
+    return True
 
 
 def _record_refusal(site: OpenSite, outcome: SetOutcome, refusal: AirlockError, now: datetime) -> None:

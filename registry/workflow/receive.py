@@ -54,6 +54,8 @@ class Receiver:
         self._blobs = blobs
         self._index = index
         self._set_key = set_key
+        self.refused: dict[Digest, TrustRefused] = {}
+        """Objects that are not what the statement says although their seal is good: the station's doing."""
         self._journal = _journal(incoming, index.set_id)
         self._arriving = {
             each.digest: _Arriving(each, incoming / hex_of(each.digest), new_digester())
@@ -88,7 +90,6 @@ class Receiver:
 
         Raises:
             MediumDamaged: a part is cut, edited or can't be read.  What arrived before stays.
-            TrustRefused: an object is not what the statement says although its seal is good: the station's doing.
             StoreFailed: our disk is full or failing.
         """
         with storage_errors(f"the store {self._incoming.parent}"):
@@ -185,15 +186,16 @@ class Receiver:
             with storage_errors(f"the store {self._incoming.parent}"):
                 if arriving.hashed != arriving.object.size:
                     arriving.digester = _hash_file(arriving.path)
+                del self._arriving[digest]
                 if arriving.digester.hexdigest() != hex_of(digest):
                     arriving.path.unlink()
-                    raise TrustRefused(
+                    self.refused[digest] = TrustRefused(
                         f"object {digest[:19]}… of set {self._index.set_id}: not what its statement says",
                         why=f"its content has the digest sha256:{arriving.digester.hexdigest()}",
                         hint="the medium is whole, so the station sealed other bytes than it signed; ask the publisher by phone",
                     )
+                    continue  # one bad object holds back the releases that need it, and no others
                 self._blobs.adopt(arriving.path, digest)
-            del self._arriving[digest]
             settled(digest)
         self._slices = {number: pieces for number in self._slices if (pieces := list(self._missing_in(number)))}
 
