@@ -9,6 +9,7 @@ from typing import Any
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signer, SSlibKey
 from tuf.api.metadata import Metadata
+from tuf.api.serialization import DeserializationError
 
 from registry.errors import FormatRefused, SignatureRefused
 from registry.trust.keys import short
@@ -79,7 +80,7 @@ def lacking(draft: bytes, role: str, role_keys: RoleKeys) -> Lacking:
 def _load(data: bytes) -> Metadata[Any]:
     try:
         metadata: Metadata[Any] = Metadata.from_bytes(data)
-    except Exception:  # noqa: BLE001 - python-tuf wraps whatever its parser can raise
+    except DeserializationError:  # python-tuf wraps whatever its parser can raise
         raise FormatRefused("the draft is not TUF metadata") from None
     if serialise(metadata) != data:
         raise FormatRefused("the draft is not in canonical form")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import UnverifiedSignatureError
+from securesystemslib.exceptions import FormatError, UnverifiedSignatureError
 from securesystemslib.signer import Signature, Signer, SSlibKey
 
 from registry.content import canonical
@@ -47,7 +47,7 @@ def open_envelope(data: bytes, payload_type: str, keys: Iterable[SSlibKey], thre
     try:
         envelope = Envelope.from_dict(members)
         again = canonical.dump(envelope.to_dict())
-    except Exception:  # noqa: BLE001 - the library raises whatever its base64 and dict accesses raise
+    except (KeyError, TypeError, ValueError, AttributeError, FormatError):
         raise FormatRefused(f"{what}: not a DSSE envelope") from None
     # Members of a signature are covered by no signature, so there may be none that the library doesn't know.
     if again != data or any(each.unrecognized_fields for each in envelope.signatures.values()):

@@ -10,6 +10,7 @@ from typing import Any
 
 from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Metadata
+from tuf.api.serialization import DeserializationError
 
 from registry.errors import AirlockError, FormatRefused, RecipientRefused
 from registry.media.index import Index
@@ -138,7 +139,7 @@ def _files(offered: OfferedMetadata) -> Sequence[tuple[bytes, str]]:
 def _signed(data: bytes, what: str) -> Any:
     try:
         return Metadata[Any].from_bytes(data).signed
-    except Exception:  # noqa: BLE001 - python-tuf wraps everything a parser can raise, and we show only that it can't be read
+    except DeserializationError:  # python-tuf wraps whatever its parser can raise
         raise FormatRefused(f"{what}: not TUF metadata") from None
 
 
