@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,7 +64,7 @@ def parse_escrow_card(data: bytes, *, what: str) -> EscrowCard:
     try:
         recipients = {suite: Recipient(base64.b64decode(public, validate=True), suite) for suite, public in document["escrow"].items()}
         known = document.keys() == {"v", "escrow"} and document["v"] == 1 and bool(recipients)
-    except (KeyError, TypeError, AttributeError, binascii.Error):
+    except (KeyError, TypeError, AttributeError, ValueError):
         known = False
     if not known or canonical.dump(document) != data:
         raise FormatRefused(f"{what}: not an escrow.pub", hint="airlock escrow new writes it in the escrow's home")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from dataclasses import dataclass
 
@@ -63,7 +62,7 @@ def parse_site_card(data: bytes, *, what: str) -> SiteCard:
         formats, suites = list(document["formats"]), list(document["suites"])
         public = base64.b64decode(document["recipient"], validate=True)
         members = set(document)
-    except (KeyError, TypeError, binascii.Error):
+    except (KeyError, TypeError, ValueError):
         raise FormatRefused(f"{what}: not a site.pub", hint="airlock site init writes it in the site's home") from None
     open_envelope(data, SITE_TYPE, [key], 1, what=what, limit=MAX_CARD_BYTES)
     if members != {"v", "site", "recipient", "receipt_key", "formats", "suites"} or document["v"] != 1 or document["site"] != key.keyid:

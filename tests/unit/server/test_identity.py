@@ -286,6 +286,7 @@ def test_docker_clients_trade_a_bearer_token_for_a_short_one(site, start):
         assert server.ask("/token?scope=repository:clinical/triage:pull", headers=basic).status == 403
         assert server.ask("/token?scope=a&scope=b", headers=basic).status == 403
         assert server.ask("/token", headers={"Authorization": "Basic !!!"}).status == 403
+        assert server.ask("/token", headers={"Authorization": "Basic \u00e9\u00e9"}).status == 403
         assert server.ask("/token").status == 403
 
 
