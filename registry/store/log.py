@@ -89,10 +89,42 @@ class Log:
             self.db.execute("PRAGMA journal_mode = WAL").fetchone()
             self.db.execute("PRAGMA synchronous = FULL")
             found = self.db.execute("PRAGMA user_version").fetchone()[0]
-        if found != _SCHEMA_VERSION:
+            if found != _SCHEMA_VERSION:
+                raise StoreFailed(
+                    f"{path}: has schema version {found}", why=f"this airlock reads version {_SCHEMA_VERSION}", hint="use the airlock that made it"
+                )
+            self._project_anew()
+
+    def _project_anew(self) -> None:
+        """Make the projection again from the events where this version's tables are not those that lie in the database.
+
+        So an update needs no migrations: the log is the state, and its events stay as they are.
+        """
+        wanted = _connect(":memory:")
+        wanted.conn.executescript(self._projection.schema)
+        schema = _projected(wanted)
+        wanted.close()
+        if _projected(self.db) == schema:
+            return
+        self.db.conn.execute("BEGIN IMMEDIATE")  # SQLite's writer lock before anything is read: a reader may have come here as well
+        with self.db.atomic():
+            for kind, name, _ in reversed(_projected(self.db)):  # what was made later may refer to what was made earlier
+                self.db.execute(f'DROP {kind} IF EXISTS "{name}"')
+            for _, _, sql in schema:
+                self.db.execute(sql)
+            for event in list(self.events()):
+                self._replay(event)
+        self.db.conn.execute("COMMIT")
+
+    def _replay(self, event: Event) -> None:
+        try:
+            self._projection.apply(self.db, event)
+        except (KeyError, TypeError, ValueError, AttributeError, NotFoundError) as error:
             raise StoreFailed(
-                f"{path}: has schema version {found}", why=f"this airlock reads version {_SCHEMA_VERSION}", hint="use the airlock that made it"
-            )
+                f"{self.path}: event {event.seq} ({event.verb}) can't be applied",
+                why=f"{type(error).__name__}: {error}",
+                hint="use the airlock that wrote it, or a newer one; if there is none: restore the home from its backup",
+            ) from error
 
     def close(self) -> None:
         """Close the database."""
@@ -202,6 +234,12 @@ def _after_loss(event: Event) -> int | None:
     """Return the sequence number that an event has which opens the log again after a loss, or None."""
     witnessed = event.subject.get("witnessed")
     return int(witnessed["sequence"]) + 1 if isinstance(witnessed, dict) else None
+
+
+def _projected(database: Database) -> list[tuple[str, str, str]]:
+    """Return kind, name and text of everything the projection made in a database, in the order it was made."""
+    rows = database.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT IN ('events', 'documents') ORDER BY rowid")
+    return [(kind, name, sql) for kind, name, sql in rows]
 
 
 def _connect(path: str) -> Database:

@@ -169,3 +169,27 @@ def test_no_database(serving, content):
 def test_not_an_event(document):
     with pytest.raises(FormatRefused):
         parse_event(document, "00")
+
+
+def test_tables_of_another_version_are_projected_anew_from_the_events(serving, tree):
+    """An update changes tables, never events: what an older airlock projected is made again, whichever command comes first."""
+    before = serving.holdings()
+    with tampered(serving) as database:
+        database.execute("ALTER TABLE releases ADD COLUMN older TEXT")
+        database.execute("DROP TABLE sets")
+        database.execute("CREATE TRIGGER odd AFTER INSERT ON events BEGIN DELETE FROM releases; END")
+    assert serving.ok("in", "list", "--json").json[0]["state"] == "promoted"
+    assert problems(serving) == []
+    assert serving.holdings() == before
+
+
+def test_events_of_a_newer_version_are_refused(serving):
+    with tampered(serving) as database:
+        database.execute("ALTER TABLE releases ADD COLUMN newer TEXT")
+        [(document, seq)] = database.execute("SELECT document, seq FROM events WHERE seq = 2")
+        database.execute("UPDATE events SET document = ? WHERE seq = ?", (document.replace(b"trust.add", b"trust.new"), seq))
+    done = serving.inside("list")
+    assert (done.code, "event 2 (trust.new) can't be applied" in done.lines["error"]) == (7, True)
+    assert "newer one" in done.lines["hint"]
+    with tampered(serving) as database:
+        assert "newer" in database.execute("SELECT sql FROM sqlite_master WHERE name = 'releases'").fetchone()[0], "nothing was thrown away"
