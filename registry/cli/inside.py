@@ -392,6 +392,8 @@ def _subject(event: Event) -> str:
         return f"{subject['repository']}:{subject['tag']}-r{subject['number']}  {str(subject['manifest'])[:19]}…"
     if "what" in subject:
         return str(subject["what"])
+    if "label" in subject:
+        return f"medium {subject['label']}" + (f" of set {subject['set']}" if subject["set"] else "")
     if "set" in subject:
         return f"set {subject['set']}"
     for name in ("act", "proposal", "epoch"):

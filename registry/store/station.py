@@ -14,6 +14,17 @@ from sqlite_utils import Database
 from registry.content.digest import Digest
 from registry.content.reference import Reference
 from registry.errors import StoreFailed
+from registry.store.custody import (
+    CUSTODY_SCHEMA,
+    CUSTODY_TABLES,
+    RECEIPTS_SCHEMA,
+    RECEIPTS_TABLES,
+    STATION_CUSTODY_VERBS,
+    AcceptedReceipt,
+    Medium,
+    media_in,
+    receipts_in,
+)
 from registry.store.log import Event, Log, Projection
 from registry.trust.keys import public_from_json
 from registry.trust.withdrawal import Severity, Withdrawal
@@ -38,6 +49,7 @@ CREATE TABLE written_media (
   set_id TEXT NOT NULL, medium INTEGER NOT NULL, passed TEXT, size INTEGER NOT NULL, milliseconds INTEGER NOT NULL, PRIMARY KEY (set_id, medium)
 );
 """
+_TABLES = ("people", "numbering", "metadata", "drafts", "withdrawals", "releases", "recipients", "sets", "written_media")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +88,8 @@ class Station(Log):
                 f"{path}: the database is missing",
                 hint="put its newest backup back; if there is none: airlock station recover DIR, with its media",
             )
-        tables = ("people", "numbering", "metadata", "drafts", "withdrawals", "releases", "recipients", "sets", "written_media")
-        super().__init__(path, Projection(_SCHEMA, tables, _apply, _actors), create=create)
+        tables = (*_TABLES, *CUSTODY_TABLES, *RECEIPTS_TABLES)
+        super().__init__(path, Projection(_SCHEMA + CUSTODY_SCHEMA + RECEIPTS_SCHEMA, tables, _apply, _actors), create=create)
 
     def metadata(self, role: str) -> tuple[int, bytes] | None:
         """Return the newest version of a role's metadata and its bytes, or None."""
@@ -156,6 +168,23 @@ class Station(Log):
             finished={each["medium"]: each["passed"] for each in written},
         )
 
+    def sites_of(self, set_id: str) -> tuple[str, ...]:
+        """Return the ids of the sites that a set was sealed to; none for a set that this log doesn't know."""
+        row = self.db.execute("SELECT sites FROM sets WHERE set_id = ?", (set_id,)).fetchone()
+        return tuple(json.loads(row[0])) if row else ()
+
+    def media(self) -> list[Medium]:
+        """Return every medium that was written, the newest set first."""
+        return media_in(self.db)
+
+    def receipts(self) -> list[AcceptedReceipt]:
+        """Return the newest receipt of every site that sent one."""
+        return receipts_in(self.db)
+
+    def sets_arrived(self, set_id: str) -> tuple[str, ...]:
+        """Return the ids of the sites whose receipts say that a set is complete there."""
+        return tuple(each.site for each in self.receipts() if set_id in each.sets)
+
 
 def _release(row: Mapping[str, Any]) -> NumberedRelease:
     namespace, _, model = row["repository"].partition("/")
@@ -220,7 +249,7 @@ def _set_start(database: Database, event: Event, subject: dict[str, Any]) -> Non
 
 
 def _medium_write(database: Database, event: Event, subject: dict[str, Any]) -> None:
-    del event
+    STATION_CUSTODY_VERBS["medium.write"](database, event, subject)
     row = {name: subject[name] for name in ("medium", "passed", "size", "milliseconds")}
     database.table("written_media").insert(row | {"set_id": subject["set"]}, replace=True)
 
@@ -239,6 +268,7 @@ _VERBS = {
     "recipient.remember": _recipient_remember,
     "recipient.accept": _recipient_remember,
     "set.start": _set_start,
-    "medium.write": _medium_write,
     "set.finish": _set_finish,
+    **STATION_CUSTODY_VERBS,
+    "medium.write": _medium_write,
 }
