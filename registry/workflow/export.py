@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import secrets
@@ -297,9 +298,11 @@ def _sealed_total(size: int, part_size: int) -> int:
 
 def _refuse_full(medium: Path, needed: int) -> None:
     status = os.statvfs(medium)
+    if status.f_flag & os.ST_RDONLY:  # a disc is always full, and that's not what is wrong with it
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(medium))
     free = status.f_bavail * status.f_frsize
     spare = 1 << 20  # header, index, metadata, directory entries
-    if free < needed + spare:
+    if status.f_blocks and free < needed + spare:  # some FUSE file systems say 0 of 0
         raise MediumDamaged(
             f"{medium}: not enough space",
             why=f"the set needs {needed + spare:,} bytes, {free:,} are free",
