@@ -41,6 +41,11 @@ def _try(*command):
         pytest.skip(f"not on this machine: {refusal}")
 
 
+def _log(directory):
+    """Where the program behind a file system says what it has to say."""
+    return directory.with_name(f"{directory.name}.log")
+
+
 def _take_out(directory, *unmount):
     """Unmount, even if something still holds a file there; that is an error all the same."""
     try:
@@ -105,6 +110,10 @@ class Disks:
             self._serve(undo, directory, sys.executable, LYING, source, directory, lie)
         return directory
 
+    def opened(self, directory):
+        """What was opened or listed so far on a medium that may lie, as paths below it."""
+        return {path.lstrip("/") for path in _log(directory).read_text().splitlines()}
+
     def carry(self, here, there):
         """Pull the medium at ``here`` and put it into another slot, ``there``, read-only."""
         if here not in self.images:
@@ -161,14 +170,13 @@ class Disks:
 
     def _serve(self, undo, directory, *command, unmount=("fusermount", "-u")):
         """Start a FUSE program in the foreground: it is ours, and it ends when it is unmounted."""
-        log = directory.with_name(f"{directory.name}.log")
-        with log.open("wb") as said:
+        with _log(directory).open("wb") as said:
             process = subprocess.Popen([_program(str(command[0])), *map(str, command[1:])], stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         undo.callback(_wait_for, process)
         while not directory.is_mount():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.01)
-                pytest.skip(f"not on this machine: {command[0]}: {log.read_text(errors='replace').strip()}")
+                pytest.skip(f"not on this machine: {command[0]}: {_log(directory).read_text(errors='replace').strip()}")
         undo.callback(_take_out, directory, *unmount)
 
 

@@ -11,6 +11,8 @@ files (256 KiB and more):
     eio    reading past the middle fails with an input/output error
     full   there is no space for anything after the first 512 KiB of a file
 
+It prints the path of each file that is opened and of each directory that is listed.
+
 As on a real stick, the kernel remembers what was written (``kernel_cache``): whoever reads without asking the device sees nothing of it.
 """
 
@@ -65,6 +67,7 @@ class Lying(mfusepy.Operations):
         return {name: getattr(status, name) for name in ("st_gid", "st_mode", "st_nlink", "st_size", "st_uid")} | times
 
     def readdir(self, path, fh):
+        print(path, flush=True)
         return [".", "..", *(entry.name for entry in self._at(path).iterdir())]
 
     def statfs(self, path):
@@ -96,6 +99,7 @@ class Lying(mfusepy.Operations):
         return os.open(self._at(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, mode)
 
     def open(self, path, flags):
+        print(path, flush=True)
         return os.open(self._at(path), flags & (os.O_ACCMODE | os.O_TRUNC))
 
     def release(self, path, fh):
