@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from registry.errors import AirlockError, FormatRefused, MediumDamaged, NotFound
 from registry.media.index import MAX_INDEX_BYTES, MAX_PART_BYTES, MAX_PARTS
 from registry.media.sets import FOLDER, MAX_HEADER_BYTES, SET_ID
 from registry.media.stream import sealed_size
-from registry.store.files import TEMPORARY_PREFIX, publish_directory, read_limited, replace_file, storage_errors
+from registry.store.files import TEMPORARY_PREFIX, fsync_directory, read_limited, replace_file, storage_errors
 from registry.trust.refresh import CAPS, MAX_ROOTS
 
 __all__ = ["SetFolder", "SetWriter", "differs_from_sums", "find_sets", "folder_on"]
@@ -29,6 +28,7 @@ __all__ = ["SetFolder", "SetWriter", "differs_from_sums", "find_sets", "folder_o
 _HINTS = {"readme.txt": 64 << 10, "sha256sums": 2 << 20, "medium.json": 2 << 20}
 _MAX_INDEX = sealed_size(2 * MAX_INDEX_BYTES)
 _TOP = {"set.json": MAX_HEADER_BYTES, "index.sealed": _MAX_INDEX, "index.plain": _MAX_INDEX, **_HINTS}
+_HEADER = "set.json"
 _FOLDERS = ("metadata", "parts")
 _PART = re.compile(r"[0-9]{8}\.(sealed|plain)\Z")
 _ROOT = re.compile(r"[1-9][0-9]{0,3}\.root\.json\Z")
@@ -191,24 +191,32 @@ def _size(entry: Path, limit: int) -> int:
 
 
 class SetWriter:
-    """Writes one set's folder on a medium.  The folder gets its name only once header, metadata and index are in it."""
+    """Writes one set's folder on a medium.  ``set.json`` comes last of the small files: a folder without it is no set yet."""
 
     def __init__(self, medium: Path, set_id: str) -> None:
         self.medium = medium
         self.path = medium / FOLDER / set_id
 
     def begin(self, small: dict[str, bytes]) -> None:
-        """Write the small files (name below the set's folder to content) and make the folder visible with all of them."""
-        top = self.path.parent
-        top.mkdir(exist_ok=True)
-        for leftover in top.glob(f"{TEMPORARY_PREFIX}*"):
-            shutil.rmtree(leftover)
-        temporary = top / f"{TEMPORARY_PREFIX}{self.path.name}"
-        for folder in (temporary, *(temporary / name for name in _FOLDERS)):
-            folder.mkdir()
-        for name, data in small.items():
-            replace_file(temporary / name, data)
-        publish_directory(temporary, self.path)
+        """Write the small files (name below the set's folder to content), ``set.json`` last.
+
+        Only files are renamed, never a folder: there are FAT drivers that lose what lies in a folder whose name changes.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.sweep()
+        for folder in (self.path / name for name in _FOLDERS):
+            folder.mkdir(exist_ok=True)
+        for name, data in sorted(small.items(), key=lambda item: item[0] == _HEADER):
+            replace_file(self.path / name, data)
+        fsync_directory(self.medium)
+
+    def begun(self) -> SetFolder | None:
+        """Return the set's folder, swept of what an interrupted export left, or None where its small files are not all there yet."""
+        found = folder_on(self.medium, self.path.name)
+        if found is None or _HEADER not in found.files:
+            return None
+        self.sweep()
+        return found
 
     def sweep(self) -> None:
         """Remove the temporary files that an interrupted export left in this set."""

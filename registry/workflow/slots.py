@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,10 +101,16 @@ def open_slots(paths: Sequence[Path], sizes: Sequence[int], ask: AskNext | None)
 
 
 def free_bytes(path: Path) -> int:
-    """Return how many bytes can be written to the file system at ``path``."""
+    """Return how many bytes can be written to the file system at ``path``.
+
+    Raises:
+        MediumDamaged: none, because it is mounted read-only; or nobody can tell.
+    """
     with storage_errors(f"the medium {path}", kind=MediumDamaged):
         status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize
+        if status.f_flag & os.ST_RDONLY:  # a disc is always full, and that's not what is wrong with it
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+    return status.f_bavail * status.f_frsize if status.f_blocks else sys.maxsize  # some FUSE file systems say 0 of 0
 
 
 def medium_number(path: Path, set_id: str) -> int | None:

@@ -15,7 +15,7 @@ from registry.media.planner import Span
 from registry.media.seal import Seal
 from registry.media.sets import metadata_names
 from registry.store.files import replace_file, storage_errors
-from registry.store.medium import SetWriter, folder_on
+from registry.store.medium import SetWriter
 from registry.trust.envelope import INDEX_TYPE, envelop
 from registry.trust.refresh import OfferedMetadata
 from registry.workflow.begun import BegunSet
@@ -121,8 +121,7 @@ class _Writer:
         begun = self.begun
         writer = SetWriter(path, begun.index.set_id)
         with storage_errors(f"the medium {path}", kind=MediumDamaged):
-            if (there := folder_on(path, begun.index.set_id)) is not None:
-                writer.sweep()
+            if (there := writer.begun()) is not None:
                 return there.path
             index = envelop(begun.index.to_bytes(), INDEX_TYPE, [self.station.keys["station"]])
             writer.begin(
