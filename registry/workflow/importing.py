@@ -32,7 +32,7 @@ from registry.workflow.actor import Credentials
 from registry.workflow.arrivals import Arrivals, Expected
 from registry.workflow.evidence import check_evidence
 from registry.workflow.incomplete import incomplete
-from registry.workflow.medium_notes import read_medium_note
+from registry.workflow.medium_notes import MediumNote, read_medium_note
 from registry.workflow.offered import read_header, read_index, read_metadata, seal_of
 from registry.workflow.progress import Progress
 from registry.workflow.receive import Receiver
@@ -58,6 +58,7 @@ class SetOutcome:
     withdrawn: list[CatalogRelease] = field(default_factory=list)
     litter: tuple[str, ...] = ()
     healed: list[int] = field(default_factory=list)
+    media: list[MediumNote] = field(default_factory=list)
     problem: AirlockError | None = None
     refused: list[AirlockError] = field(default_factory=list)
 
@@ -119,6 +120,7 @@ def import_media(home: Home, media: Sequence[Path], credentials: Credentials, *,
                 raise
             except AirlockError as refusal:
                 outcome.problem = refusal
+            _note_media(site, outcome, now)
             for problem in outcome.problems():
                 if not isinstance(problem, _MILD):
                     _record_refusal(site, outcome, problem, now)
@@ -168,6 +170,7 @@ def _import_set(site: OpenSite, folders: list[SetFolder], outcome: SetOutcome, n
     # Step 5: every statement, and the object map.
     releases = _verify_statements(site, index, refreshed, record.namespaces, outcome)
     _compare_object_map(index)
+    outcome.media = [note for each in folders if (note := read_medium_note(each)) is not None]
     wanted = [each for each in releases if not _is_here(site, each)]
     outcome.present = [each.release.name for each in releases if each not in wanted]
     if wanted:
@@ -323,7 +326,7 @@ def _receive(
     folders, index = arriving.folders, arriving.index
     receiver = Receiver(site.home.incoming, site.blobs, index, arriving.seal)
     _refuse_full(site.home, receiver.bytes_to_come)
-    expected = _expected(receiver, arriving, wanted)
+    expected = _expected(receiver, index, outcome.media, wanted)
     receiver.arrivals.expect(expected)
     waiting = list(wanted)
     brought: set[Digest] = set()  # by this run, and no accepted release is made of it yet
@@ -344,18 +347,16 @@ def _receive(
     outcome.refused.extend(receiver.refused.values())
     outcome.healed = receiver.healed
     if receiver.missing:
-        receiver.arrivals.expect(_expected(receiver, arriving, waiting))
+        receiver.arrivals.expect(_expected(receiver, index, outcome.media, waiting))
         raise incomplete(receiver, index, expected)
     for digest in brought:
         site.blobs.remove(digest)  # of refused releases only: nothing of them stays
 
 
-def _expected(receiver: Receiver, arriving: _ArrivingSet, waiting: Sequence[VerifiedRelease]) -> Expected:
+def _expected(receiver: Receiver, index: Index, notes: Sequence[MediumNote], waiting: Sequence[VerifiedRelease]) -> Expected:
     """Return what ``import --status`` is to know of a set, with what its media hint about each other."""
-    notes = [note for each in arriving.folders if (note := read_medium_note(each)) is not None]
     labels = {note.medium: note.label for note in notes}
     spans = max((note.spans for note in notes), key=len, default=())
-    index = arriving.index
     return Expected(
         set_id=index.set_id,
         publisher=index.publisher,
@@ -367,6 +368,16 @@ def _expected(receiver: Receiver, arriving: _ArrivingSet, waiting: Sequence[Veri
         media=tuple((labels.get(medium, ""), first, last) for medium, (first, last) in enumerate(spans, 1)),
         seen=tuple(sorted(labels)),
     )
+
+
+def _note_media(site: OpenSite, outcome: SetOutcome, now: datetime) -> None:
+    """Put on record which media of a set were at hand, as they call themselves; each once."""
+    known = {(each.set_id, each.number, each.label) for each in site.log.media()}
+    new = {(outcome.set_id, note.medium, note.label): note for note in outcome.media}
+    with site.log.transaction():
+        for note in (note for key, note in new.items() if key not in known):
+            subject = {"set": outcome.set_id, "medium": note.medium, "media": len(note.spans), "label": note.label}
+            site.log.append("medium.read", subject, signer=site.actor, now=now)
 
 
 def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome: SetOutcome, now: datetime) -> bool:

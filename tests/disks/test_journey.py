@@ -33,7 +33,7 @@ def imports(world, medium, tree):
     world.ok("in", "check")
 
 
-@pytest.mark.parametrize("kind", ["exfat", "ext4", "tmpfs"])
+@pytest.mark.parametrize("kind", ["fat32", "exfat", "ext4", "tmpfs"])
 def test_written_carried_read(offered, disk, tree, kind):
     usb = getattr(disk, kind)(offered.path("usb2"))
     offered.export("usb2", "tiny:1b", "big:1b")
