@@ -125,7 +125,9 @@ def swap(world, name):
 def test_one_slot_for_three_media(pinned, tree):
     with Terminal(pinned, *WORDS, columns=200) as terminal:
         terminal.until("medium 1 of 3 is finished: label")
-        said = terminal.until("bytes free, into slot (now: medium 1 of this set is in slot), then press Enter (Ctrl-C stops; the same command continues)")
+        said = terminal.until(
+            "bytes free, into slot (now: medium 1 of this set is in slot), then press Enter (Ctrl-C stops; the same command continues)"
+        )
         assert "Traceback" not in said
         first = tree(pinned.path("slot"))
         terminal.type("\n")  # too early: the same medium is still in
