@@ -16,6 +16,7 @@ from registry.cli.output import print_error
 from registry.cli.outside import COMMANDS as OUTSIDE
 from registry.cli.people import COMMANDS as PEOPLE
 from registry.cli.recipients import COMMANDS as RECIPIENTS
+from registry.cli.repairs import COMMANDS as REPAIRS
 from registry.cli.settings import AirlockGroup, Settings
 from registry.cli.signers import COMMANDS as SIGNERS
 from registry.cli.station import COMMANDS as STATION
@@ -33,7 +34,7 @@ def airlock() -> None:
     \b
     outside   init, pin, pins, export, inspect, withdraw, recipient, escrow new, station recover
     signers   key, root, release prepare, sign
-    inside    site init, trust, import, list, show, evidence, approve, promote, rollback, serve
+    inside    site init, trust, import, repair-request, list, show, evidence, approve, promote, rollback, serve
     nodes     node, access, token, journal
     people    people, proposals, confirm, reject, clock reset, restore
     both      medium, status, log, check
@@ -45,7 +46,7 @@ def airlock() -> None:
     """
 
 
-for _command in (*OUTSIDE, *SIGNERS, *INSIDE, *PEOPLE, *RECIPIENTS, *STATION, *NODES, *CUSTODY, status_command):
+for _command in (*OUTSIDE, *SIGNERS, *INSIDE, *PEOPLE, *RECIPIENTS, *STATION, *NODES, *CUSTODY, *REPAIRS, status_command):
     airlock.add_command(_command)
 
 
