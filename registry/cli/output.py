@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tqdm import tqdm
-
 from registry.errors import AirlockError
 from registry.workflow.progress import Advance
 
@@ -68,6 +66,8 @@ class Bars:
         elif self._output.json:
             yield _Events(label, total).advance
         else:
+            from tqdm import tqdm  # noqa: PLC0415 - no command without a bar should wait for it
+
             began = time.monotonic()
             with tqdm(
                 total=total or None,

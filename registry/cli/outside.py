@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import click
 
 from registry.cli.output import grouped, human_bytes, table
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
+from registry.cli.values import Size, Threshold
 from registry.content.digest import digest_of
 from registry.content.reference import parse_reference
 from registry.errors import AirlockError, Usage
@@ -23,39 +23,9 @@ from registry.workflow.known_recipients import ESCROW
 from registry.workflow.pin import pin, read_pins
 from registry.workflow.station import init_station, read_station
 
-__all__ = ["COMMANDS"]
+__all__ = ["export_command", "init_command", "inspect_command", "pin_command", "pins_command"]
 
-_SIZE = re.compile(r"([0-9]+)\s*([kKMGT]?)(i?)B?\Z")
 _existing = click.Path(path_type=Path)
-
-
-class Size(click.ParamType[int]):
-    """A size such as ``1G`` (decimal) or ``1GiB`` (binary), in bytes."""
-
-    name = "size"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of bytes."""
-        if isinstance(value, int):
-            return value
-        match = _SIZE.match(str(value))
-        if not match:
-            self.fail(f"{value!r} is not a size; write 500M, 1G or 1GiB", param, ctx)
-        power = " kMGT".index(match[2].replace("K", "k") or " ")
-        return int(match[1]) * int((1024 if match[3] else 1000) ** power)
-
-
-class Threshold(click.ParamType[tuple[str, int]]):
-    """``ROLE=N``, such as ``root=2``."""
-
-    name = "threshold"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        """Return the role and the number of keys that must sign."""
-        role, _, number = str(value).partition("=")
-        if role not in ("root", "release", "station") or not number.isdigit() or not 1 <= int(number) <= 20:
-            self.fail(f"{value!r} is not ROLE=N with root or release and 1 to 20", param, ctx)
-        return role, int(number)
 
 
 @click.command("init", cls=AirlockCommand)
@@ -351,6 +321,3 @@ def _describe(found: Inspected) -> str:
         rows = [(str(each.reference), str(each.number), each.manifest.digest[:19] + "…", each.source) for each in found.releases]
         lines.append(table(("NAME", "RELEASE", "MANIFEST", "SOURCE"), rows))
     return "\n".join(lines)
-
-
-COMMANDS = (init_command, pin_command, pins_command, export_command, inspect_command)

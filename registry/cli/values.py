@@ -1,0 +1,40 @@
+"""Kinds of values that options take."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+__all__ = ["Size", "Threshold"]
+
+_SIZE = re.compile(r"([0-9]+)\s*([kKMGT]?)(i?)B?\Z")
+
+
+class Size(click.ParamType[int]):
+    """A size such as ``1G`` (decimal) or ``1GiB`` (binary), in bytes."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of bytes."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.match(str(value))
+        if not match:
+            self.fail(f"{value!r} is not a size; write 500M, 1G or 1GiB", param, ctx)
+        power = " kMGT".index(match[2].replace("K", "k") or " ")
+        return int(match[1]) * int((1024 if match[3] else 1000) ** power)
+
+
+class Threshold(click.ParamType[tuple[str, int]]):
+    """``ROLE=N``, such as ``root=2``."""
+
+    name = "threshold"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Return the role and the number of keys that must sign."""
+        role, _, number = str(value).partition("=")
+        if role not in ("root", "release", "station") or not number.isdigit() or not 1 <= int(number) <= 20:
+            self.fail(f"{value!r} is not ROLE=N with root or release and 1 to 20", param, ctx)
+        return role, int(number)
