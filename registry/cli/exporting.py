@@ -12,7 +12,7 @@ import click
 
 from registry.cli.output import grouped, human_bytes, table
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
-from registry.cli.sizes import Share, Size, Sizes
+from registry.cli.values import Share, Size, Sizes
 from registry.content.reference import parse_reference
 from registry.errors import Usage
 from registry.workflow.carried import Shape
