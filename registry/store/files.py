@@ -27,6 +27,7 @@ __all__ = [
     "replace_file",
     "storage_errors",
     "sweep_temporaries",
+    "write_all",
 ]
 
 TEMPORARY_PREFIX = ".airlock-"
@@ -73,9 +74,14 @@ def new_file(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
 def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace the content of ``path`` by ``data`` in one step."""
     with new_file(path, mode=mode) as stream:
-        view = memoryview(data)
-        while view:
-            view = view[stream.write(view) :]
+        write_all(stream, data)
+
+
+def write_all(stream: IO[bytes], data: bytes | memoryview) -> None:
+    """Write all of ``data`` to an unbuffered stream, which may take less of it at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
 
 
 def fsync_directory(directory: Path) -> None:
