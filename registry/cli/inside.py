@@ -392,6 +392,8 @@ def _subject(event: Event) -> str:
         return f"{subject['repository']}:{subject['tag']}-r{subject['number']}  {str(subject['manifest'])[:19]}…"
     if "what" in subject:
         return str(subject["what"])
+    if "objects" in subject:
+        return f"{subject['objects']} blob(s) named"
     if "set" in subject:
         return f"set {subject['set']}"
     for name in ("act", "proposal", "epoch"):

@@ -14,6 +14,7 @@ from registry.cli.nodes import COMMANDS as NODES
 from registry.cli.output import print_error
 from registry.cli.outside import COMMANDS as OUTSIDE
 from registry.cli.people import COMMANDS as PEOPLE
+from registry.cli.receipts import COMMANDS as RECEIPTS
 from registry.cli.recipients import COMMANDS as RECIPIENTS
 from registry.cli.settings import AirlockGroup, Settings
 from registry.cli.signers import COMMANDS as SIGNERS
@@ -32,10 +33,10 @@ def airlock() -> None:
     \b
     outside   init, pin, pins, export, inspect, withdraw, recipient, escrow new, station recover
     signers   key, root, release prepare, sign
-    inside    site init, trust, import, list, show, evidence, approve, promote, rollback, serve
+    inside    site init, trust, import, adopt, list, show, evidence, approve, promote, rollback, serve
     nodes     node, access, token, journal
     people    people, proposals, confirm, reject, clock reset, restore
-    both      status, log, check
+    both      receipt, status, log, check
 
     \b
     Exit codes: 0 ok or nothing to do, 1 other, 2 usage, 3 refused (trust, policy, structure),
@@ -44,7 +45,7 @@ def airlock() -> None:
     """
 
 
-for _command in (*OUTSIDE, *SIGNERS, *INSIDE, *PEOPLE, *RECIPIENTS, *STATION, *NODES, status_command):
+for _command in (*OUTSIDE, *SIGNERS, *INSIDE, *PEOPLE, *RECIPIENTS, *RECEIPTS, *STATION, *NODES, status_command):
     airlock.add_command(_command)
 
 

@@ -29,6 +29,7 @@ from registry.store.people import (
     proposals_in,
     settle,
 )
+from registry.store.station_keys import STATION_KEYS_SCHEMA, STATION_KEYS_TABLES, STATION_KEYS_VERBS
 from registry.trust.refresh import TrustedMetadata
 from registry.trust.withdrawal import Severity, Withdrawal
 
@@ -52,7 +53,7 @@ CREATE TABLE releases (
 CREATE UNIQUE INDEX one_promoted_per_tag ON releases (repository, tag) WHERE state = 'promoted';
 CREATE TABLE sets (set_id TEXT PRIMARY KEY, publisher TEXT NOT NULL, header TEXT NOT NULL, completed TEXT NOT NULL);
 """
-_TABLES = ("people", "proposals", "site", "epochs", "publishers", "releases", "sets", *CALLERS_TABLES)
+_TABLES = ("people", "proposals", "site", "epochs", "publishers", "releases", "sets", *CALLERS_TABLES, *STATION_KEYS_TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class Site(Log):
     """The site's database."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        super().__init__(path, Projection(PEOPLE_SCHEMA + _SCHEMA + CALLERS_SCHEMA, _TABLES, _apply, actors), create=create)
+        super().__init__(path, Projection(PEOPLE_SCHEMA + _SCHEMA + CALLERS_SCHEMA + STATION_KEYS_SCHEMA, _TABLES, _apply, actors), create=create)
 
     def site(self) -> str:
         """Return the id of the site whose log this is; an empty text for a log that was never begun."""
@@ -371,6 +372,7 @@ _EFFECTS: Mapping[str, Effect] = {
 _VERBS: Mapping[str, Effect] = {
     **ACT_VERBS,
     **CALLERS_VERBS,
+    **STATION_KEYS_VERBS,
     "act.confirm": _act_confirm,
     "site.init": _site_init,
     "site.rotate": _nothing,

@@ -14,6 +14,7 @@ from sqlite_utils import Database
 from registry.content.digest import Digest
 from registry.content.reference import Reference
 from registry.errors import StoreFailed
+from registry.store.accepted import RECEIPTS_SCHEMA, RECEIPTS_TABLES, RECEIPTS_VERBS
 from registry.store.log import Event, Log, Projection
 from registry.trust.keys import public_from_json
 from registry.trust.withdrawal import Severity, Withdrawal
@@ -54,8 +55,8 @@ class Station(Log):
                 f"{path}: the database is missing",
                 hint="put its newest backup back; if there is none: airlock station recover DIR, with its media",
             )
-        tables = ("people", "numbering", "metadata", "drafts", "withdrawals", "releases", "recipients", "sets")
-        super().__init__(path, Projection(_SCHEMA, tables, _apply, _actors), create=create)
+        tables = ("people", "numbering", "metadata", "drafts", "withdrawals", "releases", "recipients", "sets", *RECEIPTS_TABLES)
+        super().__init__(path, Projection(_SCHEMA + RECEIPTS_SCHEMA, tables, _apply, _actors), create=create)
 
     def metadata(self, role: str) -> tuple[int, bytes] | None:
         """Return the newest version of a role's metadata and its bytes, or None."""
@@ -177,6 +178,7 @@ def _set_finish(database: Database, event: Event, subject: dict[str, Any]) -> No
 
 
 _VERBS = {
+    **RECEIPTS_VERBS,
     "station.init": _station_init,
     "station.recover": _station_recover,
     "metadata.sign": _metadata_sign,
