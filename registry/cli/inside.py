@@ -394,6 +394,8 @@ def _subject(event: Event) -> str:
         return str(subject["what"])
     if "objects" in subject:
         return f"{subject['objects']} blob(s) named"
+    if "label" in subject:
+        return f"medium {subject['label']}" + (f" of set {subject['set']}" if subject["set"] else "")
     if "set" in subject:
         return f"set {subject['set']}"
     for name in ("act", "proposal", "epoch"):

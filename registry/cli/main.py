@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from registry import __version__
+from registry.cli.custody import COMMANDS as CUSTODY
 from registry.cli.inside import COMMANDS as INSIDE
 from registry.cli.nodes import COMMANDS as NODES
 from registry.cli.output import print_error
@@ -36,7 +37,7 @@ def airlock() -> None:
     inside    site init, trust, import, adopt, list, show, evidence, approve, promote, rollback, serve
     nodes     node, access, token, journal
     people    people, proposals, confirm, reject, clock reset, restore
-    both      receipt, status, log, check
+    both      receipt, medium, status, log, check
 
     \b
     Exit codes: 0 ok or nothing to do, 1 other, 2 usage, 3 refused (trust, policy, structure),
@@ -45,7 +46,7 @@ def airlock() -> None:
     """
 
 
-for _command in (*OUTSIDE, *SIGNERS, *INSIDE, *PEOPLE, *RECIPIENTS, *RECEIPTS, *STATION, *NODES, status_command):
+for _command in (*OUTSIDE, *SIGNERS, *INSIDE, *PEOPLE, *RECIPIENTS, *RECEIPTS, *STATION, *NODES, *CUSTODY, status_command):
     airlock.add_command(_command)
 
 

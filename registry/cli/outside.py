@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from registry.cli.exporting import export_command, plan_command
 from registry.cli.output import grouped, human_bytes, table
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
 from registry.content.digest import digest_of
@@ -17,32 +17,13 @@ from registry.sources.pinning import Options
 from registry.store.files import replace_file, storage_errors
 from registry.trust.roles import format_time
 from registry.workflow.evidence import Upstream
-from registry.workflow.export import DEFAULT_PART_BYTES, export
 from registry.workflow.inspect import Inspected, inspect, set_key_of
-from registry.workflow.known_recipients import ESCROW
 from registry.workflow.pin import pin, read_pins
 from registry.workflow.station import init_station, read_station
 
 __all__ = ["COMMANDS"]
 
-_SIZE = re.compile(r"([0-9]+)\s*([kKMGT]?)(i?)B?\Z")
 _existing = click.Path(path_type=Path)
-
-
-class Size(click.ParamType[int]):
-    """A size such as ``1G`` (decimal) or ``1GiB`` (binary), in bytes."""
-
-    name = "size"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of bytes."""
-        if isinstance(value, int):
-            return value
-        match = _SIZE.match(str(value))
-        if not match:
-            self.fail(f"{value!r} is not a size; write 500M, 1G or 1GiB", param, ctx)
-        power = " kMGT".index(match[2].replace("K", "k") or " ")
-        return int(match[1]) * int((1024 if match[3] else 1000) ** power)
 
 
 class Threshold(click.ParamType[tuple[str, int]]):
@@ -217,88 +198,6 @@ def pins_command(settings: Settings) -> None:
         settings.output.next_step("airlock pin library/gemma3:270m --from file:gemma-3-270m.gguf")
 
 
-@click.command("export", cls=AirlockCommand)
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--to", "medium", required=True, type=_existing, metavar="DIR", help="Where the medium is mounted.")
-@click.option(
-    "--recipient", "recipients", required=True, multiple=True, type=_existing, metavar="FILE", help="A site's site.pub; several for several sites."
-)
-@click.option("--escrow", type=_existing, metavar="FILE", help="An escrow.pub: whoever keeps the escrow can open the set, too.")
-@click.option("--part-size", type=Size(), default=DEFAULT_PART_BYTES, help="Largest part; 500M is decimal, 500MiB binary.  [default: 1GiB]")
-@click.option("--no-read-back", is_flag=True, help="Don't read the medium again after writing; cheap sticks lose what they acknowledged.")
-@click.option("--metadata-only", is_flag=True, help="No models, only what this station says now: withdrawals, new keys.")
-@pass_settings
-def export_command(
-    settings: Settings,
-    names: tuple[str, ...],
-    medium: Path,
-    recipients: tuple[Path, ...],
-    *,
-    escrow: Path | None,
-    part_size: int,
-    no_read_back: bool,
-    metadata_only: bool,
-) -> None:
-    r"""Sign the pinned models, seal them to sites and write them to a medium.
-
-    Without NAME everything pinned is exported.  An export that was interrupted continues with the same command.
-
-    \b
-    Example:
-      airlock export --to /media/usb --recipient site.pub
-    """
-    settings.unchanged = "no set was finished; the same command continues where this one stopped"
-    if metadata_only and names:
-        raise Usage("--metadata-only carries no models", hint="leave the names out")
-    now = datetime.now(UTC)
-    references = [parse_reference(name) for name in names]
-    done = export(
-        settings.home,
-        references,
-        medium,
-        recipients,
-        settings.passphrase,
-        part_size=part_size,
-        read_back=not no_read_back,
-        metadata_only=metadata_only,
-        escrow=escrow,
-        now=now,
-        progress=settings.progress,
-    )
-    for name, digits in done.new_recipients:
-        who = "the escrow" if name == ESCROW else f"site {name[:8]}"
-        settings.output.note(f"new recipient, {who}: compare its fingerprint by phone: {grouped(digits)}")
-    if no_read_back:
-        settings.output.warn("the medium was not read back: nobody has seen yet that it holds what was written")
-    document = {
-        "set": done.set_id,
-        "path": str(done.folder),
-        "fingerprint": done.fingerprint,
-        "releases": [
-            {"name": str(each.pin.reference), "release": each.numbered.number, "manifest": each.pin.manifest, "new": each.new}
-            for each in done.releases
-        ],
-        "sites": [{"site": each.site, "fingerprint": each.fingerprint} for each in done.sites],
-        "size": done.size,
-        "parts": done.parts,
-        "continued": done.continued,
-        "read_back": not no_read_back,
-    }
-    rows = [
-        (str(each.pin.reference), str(each.numbered.number), human_bytes(each.manifest.size), "new" if each.new else "as before")
-        for each in done.releases
-    ]
-    text = f"""\
-{table(("NAME", "RELEASE", "SIZE", ""), rows)}
-
-set          {done.set_id}, {human_bytes(done.size)} in {done.parts} part(s), {"written" if no_read_back else "written and read back"}
-folder       {done.folder}
-fingerprint  {grouped(done.fingerprint)}"""
-    settings.output.result(document, text)
-    first = f"airlock trust add MEDIUM --fingerprint {done.fingerprint}   # inside, once"
-    settings.output.next_step(first, "airlock import MEDIUM   # inside, every time")
-
-
 @click.command("inspect", cls=AirlockCommand)
 @click.argument("medium", type=_existing, metavar="DIR")
 @click.option("--open", "opened", is_flag=True, help="Open the home's keystore and show what is sealed, too.")
@@ -353,4 +252,4 @@ def _describe(found: Inspected) -> str:
     return "\n".join(lines)
 
 
-COMMANDS = (init_command, pin_command, pins_command, export_command, inspect_command)
+COMMANDS = (init_command, pin_command, pins_command, plan_command, export_command, inspect_command)

@@ -85,11 +85,14 @@ class Settings:
         """Tell whether a passphrase file was named."""
         return bool(self._file_name())
 
+    @property
+    def asks(self) -> bool:
+        """Whether somebody sits at a terminal who can be asked."""
+        return not self.yes and not self.json and sys.stdin.isatty()
+
     def confirm(self, question: str) -> None:
         """Ask before an act that others feel; ``--yes`` and scripts without a terminal are not asked."""
-        if self.yes or self.json or not sys.stdin.isatty():
-            return
-        if not click.confirm(question, err=True):
+        if self.asks and not click.confirm(question, err=True):
             raise Usage("stopped: the answer was no")
 
     def _file_name(self) -> str:

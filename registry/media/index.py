@@ -1,7 +1,7 @@
 """The index: what is in a set and where (signed as a DSSE payload, then sealed).
 
 The objects stand one after another in the *logical stream*; part *k*, counted from 1, is its bytes from *(k − 1) · part size*.  So any part can be
-opened alone, in any order, and says exactly which bytes of which object it fills.
+opened alone, in any order, and says exactly which bytes of which object it fills.  Parity parts are numbered after them.
 """
 
 from __future__ import annotations
@@ -9,15 +9,19 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from registry.content import canonical
 from registry.content.digest import Digest, parse_digest
 from registry.errors import FormatRefused
+from registry.media.parity import MAX_SHARES, Group
+from registry.media.sets import SET_ID
 
-__all__ = ["MAX_INDEX_BYTES", "MAX_PARTS", "Index", "Object", "Slice", "parse_index"]
+__all__ = ["MAX_INDEX_BYTES", "MAX_PARTS", "Held", "Index", "Object", "Slice", "parse_index"]
 
 MAX_INDEX_BYTES = 64 << 20
 MAX_OBJECTS = 100_000
@@ -37,6 +41,15 @@ class Object:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """An object that is left out because every site meant holds it; ``set_id`` is the set that brought it, None where no set did."""
+
+    digest: Digest
+    size: int
+    set_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Slice:
     """The ``length`` bytes of ``object`` from ``start`` on that lie in one part."""
 
@@ -51,7 +64,8 @@ class Index:
 
     ``header`` is the digest of the set's ``set.json``; ``created`` a UTC time; ``root`` the newest root version on the medium; ``sites`` the ids of
     the sites meant; ``statements`` the release statements byte for byte; ``checkpoint`` the sequence number and digest of the station's newest
-    log event.  ``extensions`` is kept as it is read.
+    log event.  ``have`` names the objects that are left out, ``parity`` the groups over which the parity parts are.  ``extensions`` is kept as it is
+    read.
     """
 
     set_id: str
@@ -65,6 +79,8 @@ class Index:
     part_size: int
     checkpoint: tuple[int, Digest]
     extensions: Mapping[str, canonical.Json] = field(default_factory=dict)
+    have: tuple[Held, ...] = ()
+    parity: tuple[Group, ...] = ()
 
     @property
     def size(self) -> int:
@@ -76,18 +92,33 @@ class Index:
         """How many parts the stream fills."""
         return -(-self.size // self.part_size)
 
+    @property
+    def numbers(self) -> range:
+        """The numbers of all parts, then of all parity parts."""
+        return range(1, self.parts + sum(len(each.parity) for each in self.parity) + 1)
+
+    def group_of(self, number: int) -> Group | None:
+        """Return the group to which a part or a parity part belongs, or None."""
+        return next((each for each in self.parity if number in each.data or number in each.parity), None)
+
     def part_length(self, number: int) -> int:
-        """Return the plaintext bytes of part ``number``, counted from 1."""
+        """Return the plaintext bytes of part ``number``, counted from 1; a parity part is as long as the longest of its group."""
+        if number > self.parts:
+            group = self.group_of(number)
+            assert group is not None
+            number = group.data[0]
         return min(self.part_size, self.size - (number - 1) * self.part_size)
 
     def slices(self, number: int) -> Iterator[Slice]:
         """Yield what part ``number`` holds, in order."""
         begin = (number - 1) * self.part_size
         end = begin + self.part_length(number)
-        for each in self.objects:
+        place = bisect_right(self.objects, begin, key=lambda each: each.offset) - 1
+        for each in islice(self.objects, place, None):
+            if each.offset >= end:
+                return
             first, last = max(begin, each.offset), min(end, each.offset + each.size)
-            if first < last:
-                yield Slice(each, first - each.offset, last - first)
+            yield Slice(each, first - each.offset, last - first)
 
     def to_bytes(self) -> bytes:
         """Return the canonical payload bytes."""
@@ -106,9 +137,9 @@ class Index:
                 "parts": self.parts,
                 "checkpoint": {"digest": self.checkpoint[1], "sequence": self.checkpoint[0]},
                 "extensions": dict(self.extensions),
-                "have": [],
+                "have": [{"digest": each.digest, "set": each.set_id, "size": each.size} for each in self.have],
                 "withdrawals": [],
-                "parity": [],
+                "parity": [{"data": list(each.data), "parity": list(each.parity)} for each in self.parity],
             }
         )
 
@@ -133,11 +164,16 @@ def parse_index(data: bytes, *, what: str) -> Index:
             part_size=_whole(document["part_size"], what),
             checkpoint=(_whole(document["checkpoint"]["sequence"], what), parse_digest(document["checkpoint"]["digest"], what=what)),
             extensions=dict(document["extensions"]),
+            have=_have(document["have"], what),
+            parity=tuple(Group(_numbers(each["data"], what), _numbers(each["parity"], what)) for each in document["parity"]),
         )
     except (KeyError, TypeError, binascii.Error, ValueError):
         raise FormatRefused(f"{what}: not an index of this format", why="a member is missing or has another type") from None
-    if not MIN_PART_BYTES <= index.part_size <= MAX_PART_BYTES or index.parts > MAX_PARTS:
-        raise FormatRefused(f"{what}: its parts are out of bounds", why=f"{index.parts} parts of {index.part_size} bytes")
+    if not MIN_PART_BYTES <= index.part_size <= MAX_PART_BYTES or len(index.numbers) > MAX_PARTS:
+        raise FormatRefused(f"{what}: its parts are out of bounds", why=f"{len(index.numbers)} parts of {index.part_size} bytes")
+    _refuse_odd_groups(index, what)
+    if {each.digest for each in index.have} & {each.digest for each in index.objects}:
+        raise FormatRefused(f"{what}: an object is in the set and left out of it")
     if index.to_bytes() != data:
         raise FormatRefused(
             f"{what}: not an index of this format",
@@ -157,6 +193,37 @@ def _objects(value: Any, what: str) -> tuple[Object, ...]:
             raise FormatRefused(f"{what}: its objects leave a gap or overlap", why=f"expected offset {offset}, found {str(each.offset)[:20]}")
         offset += each.size
     return objects
+
+
+def _have(value: Any, what: str) -> tuple[Held, ...]:
+    held = tuple(Held(parse_digest(each["digest"], what=what), _whole(each["size"], what), _set_id(each["set"], what)) for each in value)
+    if len(held) > MAX_OBJECTS or len({each.digest for each in held}) != len(held):
+        raise FormatRefused(f"{what}: too many objects are left out, or one of them twice")
+    return held
+
+
+def _refuse_odd_groups(index: Index, what: str) -> None:
+    """Refuse groups that don't deal out every part and every parity part once."""
+    if not index.parity:
+        return
+    data = sorted(number for each in index.parity for number in each.data)
+    parity = sorted(number for each in index.parity for number in each.parity)
+    sized = all(each.data and each.parity and len(each.data) + len(each.parity) <= MAX_SHARES for each in index.parity)
+    ordered = all(list(numbers) == sorted(numbers) for each in index.parity for numbers in (each.data, each.parity))
+    if not sized or not ordered or data != list(range(1, index.parts + 1)) or parity != list(range(index.parts + 1, index.parts + len(parity) + 1)):
+        raise FormatRefused(f"{what}: its parity groups don't fit its parts")
+
+
+def _numbers(value: Any, what: str) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > MAX_SHARES:
+        raise FormatRefused(f"{what}: its parity groups don't fit its parts")
+    return tuple(_whole(each, what) for each in value)
+
+
+def _set_id(value: Any, what: str) -> str | None:
+    if value is not None and (not isinstance(value, str) or not SET_ID.match(value)):
+        raise FormatRefused(f"{what}: expected a set id", why=f"found {str(value)[:40]!r}")
+    return value
 
 
 def _whole(value: Any, what: str) -> int:

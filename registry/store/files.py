@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 TEMPORARY_PREFIX = ".airlock-"
+_NO_MODES = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP)
+"""What FAT, exFAT and their FUSE programs say when they are asked for a mode they can't keep."""
 
 
 class AtomicFile:
@@ -43,8 +45,13 @@ class AtomicFile:
         self.path = path
         self._temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
         descriptor = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with contextlib.suppress(PermissionError):  # FAT knows no modes; the umask must not decide who may read the store
-            os.fchmod(descriptor, mode)
+        try:
+            os.fchmod(descriptor, mode)  # the umask must not decide who may read the store
+        except OSError as error:
+            if error.errno not in _NO_MODES:
+                os.close(descriptor)
+                self._temporary.unlink()
+                raise
         self.stream: IO[bytes] = os.fdopen(descriptor, "r+b", buffering=0)
 
     def commit(self) -> None:
@@ -78,7 +85,7 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def write_all(stream: IO[bytes], data: bytes | memoryview) -> None:
-    """Write all of ``data`` to an unbuffered stream, which may take less of it at a time."""
+    """Write all of ``data`` to an unbuffered stream, which may take less at a time."""
     view = memoryview(data)
     while view:
         view = view[stream.write(view) :]

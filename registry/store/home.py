@@ -52,6 +52,11 @@ class Home:
         """The published view."""
         return self.root / "published" / "view.json"
 
+    @property
+    def sheets(self) -> Path:
+        """The transfer sheets of the media that a station wrote."""
+        return self.root / "sheets"
+
     def kind(self) -> str | None:
         """Return ``station``, ``site``, ``signer``, or None where there is no home yet."""
         try:
@@ -80,7 +85,7 @@ class Home:
     def sweep(self) -> None:
         """Remove the temporary files that an interrupted writer left; the caller holds the lock."""
         with storage_errors(f"the home {self.root}"):
-            for directory in (self.root, self.incoming, self.view.parent, *self.blobs.glob("sha256/*")):
+            for directory in (self.root, self.incoming, self.view.parent, self.sheets, *self.blobs.glob("sha256/*")):
                 sweep_temporaries(directory)
 
     def create(self) -> None:

@@ -7,28 +7,30 @@ never opened.  A medium is read-only here: reading never writes to it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 
-from registry.errors import FormatRefused, MediumDamaged, NotFound
+from registry.errors import AirlockError, FormatRefused, MediumDamaged, NotFound
 from registry.media.index import MAX_INDEX_BYTES, MAX_PART_BYTES, MAX_PARTS
-from registry.media.sets import FOLDER, INDEX_NAME, MAX_HEADER_BYTES, SET_ID
+from registry.media.sets import FOLDER, MAX_HEADER_BYTES, SET_ID
 from registry.media.stream import sealed_size
-from registry.store.files import TEMPORARY_PREFIX, publish_directory, read_limited, replace_file, storage_errors
+from registry.store.files import TEMPORARY_PREFIX, fsync_directory, read_limited, replace_file, storage_errors
 from registry.trust.refresh import CAPS, MAX_ROOTS
 
-__all__ = ["SetFolder", "SetWriter", "find_sets"]
+__all__ = ["SetFolder", "SetWriter", "differs_from_sums", "find_sets", "folder_on"]
 
 _HINTS = {"readme.txt": 64 << 10, "sha256sums": 2 << 20, "medium.json": 2 << 20}
-_TOP = {"set.json": MAX_HEADER_BYTES, INDEX_NAME: sealed_size(2 * MAX_INDEX_BYTES), **_HINTS}
+_MAX_INDEX = sealed_size(2 * MAX_INDEX_BYTES)
+_TOP = {"set.json": MAX_HEADER_BYTES, "index.sealed": _MAX_INDEX, "index.plain": _MAX_INDEX, **_HINTS}
+_HEADER = "set.json"
 _FOLDERS = ("metadata", "parts")
-_PART = re.compile(r"[0-9]{8}\.sealed\Z")
+_PART = re.compile(r"[0-9]{8}\.(sealed|plain)\Z")
 _ROOT = re.compile(r"[1-9][0-9]{0,3}\.root\.json\Z")
 
 
@@ -56,10 +58,10 @@ class SetFolder:
             FormatRefused: it is not there: the header, the index and the metadata belong to every medium.
             MediumDamaged: it can't be read.
         """
-        if name not in self.files:
+        if name.lower() not in self.files:
             raise FormatRefused(f"set {self.set_id}: {name} is missing", why=f"nothing of that name is in {self.path}", hint="copy the medium again")
         with storage_errors(f"the medium {self.path}", kind=MediumDamaged):
-            return read_limited(self.files[name][0], limit, what=f"set {self.set_id}: {name}")
+            return read_limited(self.files[name.lower()][0], limit, what=f"set {self.set_id}: {name}")
 
     def open(self, name: str) -> FileIO:
         """Open a large file for reading, unbuffered; the caller wraps its reads in ``storage_errors``."""
@@ -88,6 +90,25 @@ def find_sets(medium: Path) -> list[SetFolder]:
             f"{medium}: there is no set on this medium", why=f"no folder {FOLDER}/<set id> in it", hint="is the right stick mounted there?"
         )
     return found
+
+
+def folder_on(medium: Path, set_id: str) -> SetFolder | None:
+    """Return the folder of one set on a medium, or None where it isn't there or can't be made sense of."""
+    try:
+        return next((each for each in find_sets(medium) if each.set_id == set_id), None)
+    except AirlockError:
+        return None
+
+
+def differs_from_sums(folder: SetFolder, name: str) -> bool:
+    """Tell whether a file's content isn't what ``SHA256SUMS`` beside it says: a hint for people, nobody decides by it."""
+    try:
+        lines = folder.read("SHA256SUMS", _HINTS["sha256sums"]).decode("ascii").splitlines()
+        with folder.open(name) as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (AirlockError, OSError, UnicodeDecodeError):
+        return False
+    return any(line.endswith(f"  {name}") and not line.startswith(found) for line in lines)
 
 
 def _candidates(medium: Path) -> Iterator[Path]:
@@ -170,31 +191,34 @@ def _size(entry: Path, limit: int) -> int:
 
 
 class SetWriter:
-    """Writes one set's folder on a medium.  The folder gets its name only once header, metadata and index are in it."""
+    """Writes one set's folder on a medium.  ``set.json`` comes last of the small files: a folder without it is no set yet."""
 
     def __init__(self, medium: Path, set_id: str) -> None:
         self.medium = medium
         self.path = medium / FOLDER / set_id
 
     def begin(self, small: dict[str, bytes]) -> None:
-        """Write the small files (name below the set's folder to content) and make the folder visible with all of them."""
-        top = self.path.parent
-        top.mkdir(exist_ok=True)
-        for leftover in top.glob(f"{TEMPORARY_PREFIX}*"):
-            shutil.rmtree(leftover)
-        temporary = top / f"{TEMPORARY_PREFIX}{self.path.name}"
-        for folder in (temporary, *(temporary / name for name in _FOLDERS)):
-            folder.mkdir()
-        for name, data in small.items():
-            replace_file(temporary / name, data)
-        publish_directory(temporary, self.path)
+        """Write the small files (name below the set's folder to content), ``set.json`` last.
+
+        Only files are renamed, never a folder: there are FAT drivers that lose what lies in a folder whose name changes.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.sweep()
+        for folder in (self.path / name for name in _FOLDERS):
+            folder.mkdir(exist_ok=True)
+        for name, data in sorted(small.items(), key=lambda item: item[0] == _HEADER):
+            replace_file(self.path / name, data)
+        fsync_directory(self.medium)
+
+    def begun(self) -> SetFolder | None:
+        """Return the set's folder, swept of what an interrupted export left, or None where its small files are not all there yet."""
+        found = folder_on(self.medium, self.path.name)
+        if found is None or _HEADER not in found.files:
+            return None
+        self.sweep()
+        return found
 
     def sweep(self) -> None:
         """Remove the temporary files that an interrupted export left in this set."""
         for leftover in (*self.path.glob(f"{TEMPORARY_PREFIX}*"), *self.path.glob(f"*/{TEMPORARY_PREFIX}*")):
             leftover.unlink()
-
-    def free(self) -> int:
-        """Return how many bytes can still be written to the medium."""
-        status = os.statvfs(self.medium)
-        return status.f_bavail * status.f_frsize

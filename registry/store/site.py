@@ -15,6 +15,7 @@ from registry.content.digest import Digest
 from registry.content.reference import Reference
 from registry.errors import PolicyRefused
 from registry.store.callers import CALLERS_SCHEMA, CALLERS_TABLES, CALLERS_VERBS
+from registry.store.custody import CUSTODY_SCHEMA, CUSTODY_TABLES, SITE_CUSTODY_VERBS, Medium, media_in
 from registry.store.log import Event, Log, Projection
 from registry.store.people import (
     ACT_VERBS,
@@ -53,7 +54,7 @@ CREATE TABLE releases (
 CREATE UNIQUE INDEX one_promoted_per_tag ON releases (repository, tag) WHERE state = 'promoted';
 CREATE TABLE sets (set_id TEXT PRIMARY KEY, publisher TEXT NOT NULL, header TEXT NOT NULL, completed TEXT NOT NULL);
 """
-_TABLES = ("people", "proposals", "site", "epochs", "publishers", "releases", "sets", *CALLERS_TABLES, *STATION_KEYS_TABLES)
+_TABLES = ("people", "proposals", "site", "epochs", "publishers", "releases", "sets", *CALLERS_TABLES, *CUSTODY_TABLES, *STATION_KEYS_TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,8 @@ class Site(Log):
     """The site's database."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        super().__init__(path, Projection(PEOPLE_SCHEMA + _SCHEMA + CALLERS_SCHEMA + STATION_KEYS_SCHEMA, _TABLES, _apply, actors), create=create)
+        schema = PEOPLE_SCHEMA + _SCHEMA + CALLERS_SCHEMA + CUSTODY_SCHEMA + STATION_KEYS_SCHEMA
+        super().__init__(path, Projection(schema, _TABLES, _apply, actors), create=create)
 
     def site(self) -> str:
         """Return the id of the site whose log this is; an empty text for a log that was never begun."""
@@ -188,6 +190,10 @@ class Site(Log):
     def completed_sets(self) -> dict[str, Digest]:
         """Return the sets that were imported whole: set id to header digest."""
         return {row["set_id"]: Digest(row["header"]) for row in self.db.query("SELECT set_id, header FROM sets")}
+
+    def media(self) -> list[Medium]:
+        """Return every medium that came in or was read, the newest set first."""
+        return media_in(self.db)
 
 
 def _publisher(row: Mapping[str, Any]) -> PublisherRecord:
@@ -372,6 +378,7 @@ _EFFECTS: Mapping[str, Effect] = {
 _VERBS: Mapping[str, Effect] = {
     **ACT_VERBS,
     **CALLERS_VERBS,
+    **SITE_CUSTODY_VERBS,
     **STATION_KEYS_VERBS,
     "act.confirm": _act_confirm,
     "site.init": _site_init,

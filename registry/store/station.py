@@ -14,12 +14,22 @@ from sqlite_utils import Database
 from registry.content.digest import Digest
 from registry.content.reference import Reference
 from registry.errors import StoreFailed
-from registry.store.accepted import RECEIPTS_SCHEMA, RECEIPTS_TABLES, RECEIPTS_VERBS
+from registry.store.custody import (
+    CUSTODY_SCHEMA,
+    CUSTODY_TABLES,
+    RECEIPTS_SCHEMA,
+    RECEIPTS_TABLES,
+    STATION_CUSTODY_VERBS,
+    AcceptedReceipt,
+    Medium,
+    media_in,
+    receipts_in,
+)
 from registry.store.log import Event, Log, Projection
 from registry.trust.keys import public_from_json
 from registry.trust.withdrawal import Severity, Withdrawal
 
-__all__ = ["NumberedRelease", "Station"]
+__all__ = ["NumberedRelease", "StartedSet", "Station"]
 
 _SCHEMA = """
 CREATE TABLE people (key_id TEXT PRIMARY KEY, public TEXT NOT NULL);
@@ -32,8 +42,14 @@ CREATE TABLE releases (
 );
 CREATE TABLE numbering (first INTEGER NOT NULL CHECK (first > 0));
 CREATE TABLE recipients (site TEXT PRIMARY KEY, fingerprint TEXT NOT NULL);
-CREATE TABLE sets (set_id TEXT PRIMARY KEY, header TEXT NOT NULL, sites TEXT NOT NULL, started TEXT NOT NULL, finished TEXT);
+CREATE TABLE sets (
+  set_id TEXT PRIMARY KEY, header TEXT NOT NULL, sites TEXT NOT NULL, "index" TEXT, timestamp TEXT, media TEXT, started TEXT NOT NULL, finished TEXT
+);
+CREATE TABLE written_media (
+  set_id TEXT NOT NULL, medium INTEGER NOT NULL, passed TEXT, size INTEGER NOT NULL, milliseconds INTEGER NOT NULL, PRIMARY KEY (set_id, medium)
+);
 """
+_TABLES = ("people", "numbering", "metadata", "drafts", "withdrawals", "releases", "recipients", "sets", "written_media")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +62,23 @@ class NumberedRelease:
     statement: Digest
 
 
+@dataclass(frozen=True, slots=True)
+class StartedSet:
+    """A set that was begun, by the digests of its header, its index's payload and the timestamp.json it was signed with.
+
+    ``media`` are the first and last part of each medium; ``finished`` maps each medium that is written to the digest of what its last parts hold of
+    an object that goes on, None where none does.
+    """
+
+    set_id: str
+    sites: tuple[str, ...]
+    header: Digest
+    index: Digest
+    timestamp: Digest
+    media: tuple[tuple[int, int], ...]
+    finished: Mapping[int, Digest | None]
+
+
 class Station(Log):
     """The station's database."""
 
@@ -55,8 +88,8 @@ class Station(Log):
                 f"{path}: the database is missing",
                 hint="put its newest backup back; if there is none: airlock station recover DIR, with its media",
             )
-        tables = ("people", "numbering", "metadata", "drafts", "withdrawals", "releases", "recipients", "sets", *RECEIPTS_TABLES)
-        super().__init__(path, Projection(_SCHEMA + RECEIPTS_SCHEMA, tables, _apply, _actors), create=create)
+        tables = (*_TABLES, *CUSTODY_TABLES, *RECEIPTS_TABLES)
+        super().__init__(path, Projection(_SCHEMA + CUSTODY_SCHEMA + RECEIPTS_SCHEMA, tables, _apply, _actors), create=create)
 
     def metadata(self, role: str) -> tuple[int, bytes] | None:
         """Return the newest version of a role's metadata and its bytes, or None."""
@@ -108,9 +141,49 @@ class Station(Log):
         """Return name and fingerprint of every recipient that is known here."""
         return [(row["site"], row["fingerprint"]) for row in self.db.query("SELECT site, fingerprint FROM recipients ORDER BY site")]
 
-    def unfinished_sets(self) -> dict[str, Digest]:
-        """Return the sets whose export has begun and not ended: set id to header digest."""
-        return {row["set_id"]: Digest(row["header"]) for row in self.db.query("SELECT set_id, header FROM sets WHERE finished IS NULL")}
+    def unfinished_sets(self) -> list[StartedSet]:
+        """Return the sets whose export has begun and not ended, newest first."""
+        rows = self.db.query('SELECT * FROM sets WHERE finished IS NULL AND "index" IS NOT NULL ORDER BY set_id DESC')
+        return [self._started(row) for row in rows]
+
+    def started_set(self, set_id: str) -> StartedSet | None:
+        """Return a set that this station began, finished or not, or None."""
+        rows = self.db.query('SELECT * FROM sets WHERE set_id = ? AND "index" IS NOT NULL', [set_id])
+        return next((self._started(row) for row in rows), None)
+
+    def written_lately(self) -> tuple[int, int]:
+        """Return how many bytes the newest ten media took, and in how many milliseconds."""
+        rows = self.db.execute("SELECT size, milliseconds FROM written_media ORDER BY set_id DESC, medium DESC LIMIT 10").fetchall()
+        return sum(size for size, _ in rows), sum(milliseconds for _, milliseconds in rows)
+
+    def _started(self, row: Mapping[str, Any]) -> StartedSet:
+        written = self.db.query("SELECT medium, passed FROM written_media WHERE set_id = ?", [row["set_id"]])
+        return StartedSet(
+            set_id=row["set_id"],
+            sites=tuple(json.loads(row["sites"])),
+            header=Digest(row["header"]),
+            index=Digest(row["index"]),
+            timestamp=Digest(row["timestamp"]),
+            media=tuple((first, last) for first, last in json.loads(row["media"])),
+            finished={each["medium"]: each["passed"] for each in written},
+        )
+
+    def sites_of(self, set_id: str) -> tuple[str, ...]:
+        """Return the ids of the sites that a set was sealed to; none for a set that this log doesn't know."""
+        row = self.db.execute("SELECT sites FROM sets WHERE set_id = ?", (set_id,)).fetchone()
+        return tuple(json.loads(row[0])) if row else ()
+
+    def media(self) -> list[Medium]:
+        """Return every medium that was written, the newest set first."""
+        return media_in(self.db)
+
+    def receipts(self) -> list[AcceptedReceipt]:
+        """Return the newest receipt of every site that sent one."""
+        return receipts_in(self.db)
+
+    def sets_arrived(self, set_id: str) -> tuple[str, ...]:
+        """Return the ids of the sites whose receipts say that a set is complete there."""
+        return tuple(each.site for each in self.receipts() if set_id in each.sets)
 
 
 def _release(row: Mapping[str, Any]) -> NumberedRelease:
@@ -170,7 +243,15 @@ def _recipient_remember(database: Database, event: Event, subject: dict[str, Any
 
 def _set_start(database: Database, event: Event, subject: dict[str, Any]) -> None:
     row = {"set_id": subject["set"], "header": subject["header"], "sites": json.dumps(subject["sites"]), "started": event.time, "finished": None}
+    # Events of airlock before 0.1.0 ended don't tell what follows; such a set is not continued.
+    row |= {"index": subject.get("index"), "timestamp": subject.get("timestamp"), "media": json.dumps(subject.get("media", []))}
     database.table("sets").insert(row)
+
+
+def _medium_write(database: Database, event: Event, subject: dict[str, Any]) -> None:
+    STATION_CUSTODY_VERBS["medium.write"](database, event, subject)
+    row = {name: subject[name] for name in ("medium", "passed", "size", "milliseconds")}
+    database.table("written_media").insert(row | {"set_id": subject["set"]}, replace=True)
 
 
 def _set_finish(database: Database, event: Event, subject: dict[str, Any]) -> None:
@@ -178,7 +259,6 @@ def _set_finish(database: Database, event: Event, subject: dict[str, Any]) -> No
 
 
 _VERBS = {
-    **RECEIPTS_VERBS,
     "station.init": _station_init,
     "station.recover": _station_recover,
     "metadata.sign": _metadata_sign,
@@ -189,4 +269,6 @@ _VERBS = {
     "recipient.accept": _recipient_remember,
     "set.start": _set_start,
     "set.finish": _set_finish,
+    **STATION_CUSTODY_VERBS,
+    "medium.write": _medium_write,
 }

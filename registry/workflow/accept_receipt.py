@@ -11,7 +11,6 @@ from registry.content.digest import Digest, digest_of
 from registry.content.reference import Reference
 from registry.errors import AirlockError, MediumDamaged, RecipientRefused, TrustRefused
 from registry.media.receipt_file import MAX_FILE_BYTES, open_receipt_file
-from registry.store.accepted import receipts_in
 from registry.store.blobs import LocalBlobStore
 from registry.store.files import read_limited, storage_errors
 from registry.store.home import Home
@@ -101,7 +100,7 @@ def _open(station: OpenStation, path: Path) -> Receipt:
 def _record(station: OpenStation, receipt: Receipt, what: str, now: datetime) -> bool:
     """Put a receipt on record unless it is already; refuse one that contradicts what its site said before."""
     _refuse_stranger(station, receipt, what)
-    known = next((each for each in receipts_in(station.log.db) if each.site == receipt.site), None)
+    known = next((each for each in station.log.receipts() if each.site == receipt.site), None)
     sequence, checkpoint = receipt.checkpoint
     if known is not None and (known.sequence, known.checkpoint) == (sequence, checkpoint):
         return False

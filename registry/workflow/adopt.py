@@ -72,7 +72,7 @@ def adopt(home: Home, places: Sequence[Path], credentials: Credentials, *, now: 
     with open_site(home, known, "adopt") as site:
         before = read_adopted(home)
         kept = {digest: file for digest, file in before.items() if not any(file.path.is_relative_to(place) for place in absolute)}
-        files = {**fresh, **kept}
+        files = {**kept, **fresh}
         write_adopted(home, files)
         if changed := files.keys() != before.keys():
             with site.log.transaction():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from registry.content.digest import Digest, parse_digest
+from registry.content.digest import Digest
 from registry.errors import NotFound, Usage
 from registry.media.index import Held, Index, parse_index
 from registry.trust.keys import short
@@ -83,19 +83,12 @@ def _carried(station: OpenStation, set_id: str, sites: Sequence[str]) -> dict[Di
 
 
 def _index(station: OpenStation, set_id: str) -> Index:
-    begun = finished = None
-    for event in station.log.events():
-        if event.subject.get("set") == set_id:
-            begun = event if event.verb == "set.start" else begun
-            finished = event if event.verb == "set.finish" else finished
-    if begun is None:
-        raise NotFound(f"set {set_id}: not one of this station's", hint="airlock log lists the sets that were exported here")
-    if finished is None:
-        raise Usage(f"set {set_id}: was never finished", why="so it can't have arrived whole", hint="name a set that was: airlock log")
-    if "index" not in begun.subject:
-        raise NotFound(f"set {set_id}: this station doesn't know what was in it", why="an older airlock exported it", hint="export without it")
-    digest = parse_digest(begun.subject["index"], what=f"set {set_id}")
-    return parse_index(station.log.document(digest), what=f"index of set {set_id}")
+    started = station.log.started_set(set_id)
+    if started is None:
+        raise NotFound(f"set {set_id}: not one whose content this station knows", hint="airlock medium list shows the sets that were exported here")
+    if any(each.set_id == set_id for each in station.log.unfinished_sets()):
+        raise Usage(f"set {set_id}: was never finished", why="so it can't have arrived whole", hint="name a set that was: airlock medium list")
+    return parse_index(station.log.document(started.index), what=f"index of set {set_id}")
 
 
 def _merged(parts: Iterable[Mapping[Digest, Held]]) -> dict[Digest, Held]:

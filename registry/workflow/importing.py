@@ -7,15 +7,16 @@ visible, alone, so that one bad model doesn't hold back nineteen good ones.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from registry.content.digest import Digest, digest_of
-from registry.errors import AirlockError, MediumDamaged, OlderRefused, RecipientRefused, Refused, StoreFailed, TrustRefused
+from registry.errors import AirlockError, FormatRefused, MediumDamaged, OlderRefused, RecipientRefused, Refused, StoreFailed, TrustRefused
 from registry.media.index import Index
-from registry.media.recipients import identity_for, unwrap
+from registry.media.seal import Seal
 from registry.media.sets import Header
 from registry.store.files import storage_errors
 from registry.store.home import Home
@@ -28,16 +29,22 @@ from registry.trust.statement import parse_statement
 from registry.trust.verifier import VerifiedRelease, verify_release
 from registry.trust.withdrawal import withdrawals_in
 from registry.workflow.actor import Credentials
+from registry.workflow.arrivals import Arrivals, Expected
+from registry.workflow.bases import Bases, Checked
 from registry.workflow.evidence import check_evidence
-from registry.workflow.offered import read_header, read_index, read_metadata
+from registry.workflow.incomplete import incomplete
+from registry.workflow.medium_notes import read_medium_note
+from registry.workflow.offered import read_header, read_index, read_metadata, seal_of
 from registry.workflow.progress import Progress
-from registry.workflow.receive import Receiver, forget
+from registry.workflow.receive import Receiver
 from registry.workflow.site import OpenSite, open_site, publish
+from registry.workflow.stations import remember_station
 from registry.workflow.structure import check_structure
 
 __all__ = ["Imported", "SetOutcome", "import_media"]
 
 
+T = TypeVar("T")
 _MILD = (OlderRefused, RecipientRefused)
 
 
@@ -52,6 +59,8 @@ class SetOutcome:
     present: list[str] = field(default_factory=list)
     withdrawn: list[CatalogRelease] = field(default_factory=list)
     litter: tuple[str, ...] = ()
+    healed: list[int] = field(default_factory=list)
+    lacks_base: bool = False
     problem: AirlockError | None = None
     refused: list[AirlockError] = field(default_factory=list)
 
@@ -66,7 +75,7 @@ class _ArrivingSet:
 
     folders: list[SetFolder]
     header: Header
-    set_key: bytes
+    seal: Seal
     index: Index
 
 
@@ -104,24 +113,39 @@ def import_media(home: Home, media: Sequence[Path], credentials: Credentials, *,
         for medium in media:
             for folder in _scan(site, medium, now):
                 folders.setdefault(folder.set_id, []).append(folder)
-        outcomes = []
+        bases = Bases(site, progress)
+        outcomes: dict[str, SetOutcome] = {}
         for set_id in sorted(folders, reverse=True):
-            outcome = SetOutcome(set_id, litter=tuple(name for folder in folders[set_id] for name in folder.litter))
-            try:
-                _import_set(site, folders[set_id], outcome, now, progress)
-            except StoreFailed:
-                raise
-            except AirlockError as refusal:
-                outcome.problem = refusal
+            outcomes[set_id] = _import_one(site, folders[set_id], bases, now, progress)
+        # The newest metadata come first, and what a set left out lies in an older one: perhaps on the same medium.
+        for set_id in sorted(set_id for set_id, outcome in outcomes.items() if outcome.lacks_base and len(outcomes) > 1):
+            outcomes[set_id] = _again(outcomes[set_id], _import_one(site, folders[set_id], bases, now, progress))
+        for outcome in outcomes.values():
             for problem in outcome.problems():
                 if not isinstance(problem, _MILD):
                     _record_refusal(site, outcome, problem, now)
-            outcomes.append(outcome)
-        imported = Imported(tuple(outcomes))
+        imported = Imported(tuple(outcomes.values()))
         for outcome, problem in imported.passed_over():
             _record_refusal(site, outcome, problem, now)
         publish(home, site.log)
     return imported
+
+
+def _import_one(site: OpenSite, folders: list[SetFolder], bases: Bases, now: datetime, progress: Progress) -> SetOutcome:
+    outcome = SetOutcome(folders[0].set_id, litter=tuple(name for folder in folders for name in folder.litter))
+    try:
+        _import_set(site, folders, bases, outcome, now=now, progress=progress)
+    except StoreFailed:
+        raise
+    except AirlockError as refusal:
+        outcome.problem = refusal
+    return outcome
+
+
+def _again(first: SetOutcome, second: SetOutcome) -> SetOutcome:
+    """Return what became of a set that was tried twice."""
+    present = [name for name in second.present if name not in first.new]
+    return replace(second, age=first.age, withdrawn=first.withdrawn, new=[*first.new, *second.new], present=present)
 
 
 def _scan(site: OpenSite, medium: Path, now: datetime) -> list[SetFolder]:
@@ -136,9 +160,9 @@ def _scan(site: OpenSite, medium: Path, now: datetime) -> list[SetFolder]:
         raise
 
 
-def _import_set(site: OpenSite, folders: list[SetFolder], outcome: SetOutcome, now: datetime, progress: Progress) -> None:
+def _import_set(site: OpenSite, folders: list[SetFolder], bases: Bases, outcome: SetOutcome, *, now: datetime, progress: Progress) -> None:
     """Take steps 2 to 9 for one set; step 1 was done when the media were scanned."""
-    offered = read_metadata(folders[0])
+    offered = _first_readable(folders, read_metadata)
     outcome.publisher = offered.publisher
     record = site.log.publisher(offered.publisher)
     if record is None:
@@ -159,20 +183,24 @@ def _import_set(site: OpenSite, folders: list[SetFolder], outcome: SetOutcome, n
     # Step 4: header, set key, index.
     arriving = _unseal(site, folders, refreshed)
     header, index = arriving.header, arriving.index
+    remember_station(site, index, now)
     # Step 5: every statement, and the object map.
     releases = _verify_statements(site, index, refreshed, record.namespaces, outcome)
     _compare_object_map(index)
     wanted = [each for each in releases if not _is_here(site, each)]
     outcome.present = [each.release.name for each in releases if each not in wanted]
-    if wanted:
-        _receive(site, arriving, wanted, outcome, now=now, progress=progress)
+    checked = bases.check(index, wanted)
+    outcome.refused += checked.refused
+    outcome.lacks_base = bool(checked.refused)
+    if checked.releases:
+        _receive(site, arriving, checked, outcome, now=now, progress=progress)
     elif refreshed.age is Age.OLDER and not outcome.refused:
         raise OlderRefused(
             f"set {outcome.set_id}: older than what is trusted here, and adds nothing",
             why=f"issued {format_time(refreshed.issued)}; every release in it that still stands is here already",
             hint="ask the publisher for the newest export",
         )
-    forget(site.home.incoming, index.set_id)
+    Arrivals(site.home.incoming, index.set_id).forget()
     if not outcome.refused and site.log.completed_sets().get(index.set_id) != digest_of(header.to_bytes()):
         with site.log.transaction():
             subject = {"set": index.set_id, "publisher": index.publisher, "header": digest_of(header.to_bytes())}
@@ -193,7 +221,9 @@ def _no_longer_trusted(set_id: str, record: PublisherRecord) -> TrustRefused:
 def _is_here(site: OpenSite, verified: VerifiedRelease) -> bool:
     release = verified.release
     known = site.log.release_of(release.reference, release.number)
-    return known is not None and known.publisher == release.publisher
+    if known is None or known.publisher != release.publisher:
+        return False
+    return all(site.blobs.holds(blob.digest, blob.size) for blob in release.carried)  # else the set brings back what was lost
 
 
 def _accept_metadata(site: OpenSite, before: TrustedMetadata, refreshed: Refreshed, set_id: str, now: datetime) -> list[CatalogRelease]:
@@ -227,10 +257,14 @@ def _accept_metadata(site: OpenSite, before: TrustedMetadata, refreshed: Refresh
 
 
 def _unseal(site: OpenSite, folders: list[SetFolder], refreshed: Refreshed) -> _ArrivingSet:
-    header = read_header(folders[0])
-    set_key = _set_key(site, folders[0], header)
     keys, threshold = refreshed.keys("timestamp")
-    index = read_index(folders[0], header, set_key, keys, threshold)
+
+    def unseal(folder: SetFolder) -> tuple[Header, Seal, Index]:
+        header = read_header(folder)
+        seal = _seal(site, header)
+        return header, seal, read_index(folder, header, seal, keys, threshold)
+
+    header, seal, index = _first_readable(folders, unseal)
     if index.publisher != refreshed.trusted.publisher:
         raise TrustRefused(f"set {index.set_id}: its index names another publisher", why=f"found {short(index.publisher)}")
     if site.site not in index.sites:
@@ -239,18 +273,28 @@ def _unseal(site: OpenSite, folders: list[SetFolder], refreshed: Refreshed) -> _
             why=f"this site is {short(site.site)}, the set is for {', '.join(map(short, index.sites))}",
             hint="ask the publisher for a set for this site; give them this site's site.pub",
         )
-    return _ArrivingSet(folders, header, set_key, index)
+    return _ArrivingSet(folders, header, seal, index)
 
 
-def _set_key(site: OpenSite, folder: SetFolder, header: Header) -> bytes:
-    identity = identity_for(header.keys, header.suite, site.identities)
-    if identity is None:
+def _first_readable(folders: list[SetFolder], read: Callable[[SetFolder], T]) -> T:
+    """Return what the first medium gives that can be read; all media of a set, and their copies, say the same."""
+    for folder in folders[:-1]:
+        try:
+            return read(folder)
+        except (MediumDamaged, FormatRefused):
+            continue
+    return read(folders[-1])
+
+
+def _seal(site: OpenSite, header: Header) -> Seal:
+    seal = seal_of(header, site.identities)
+    if seal is None:
         raise RecipientRefused(
-            f"set {folder.set_id}: sealed to others, not to this site",
+            f"set {header.set_id}: sealed to others, not to this site",
             why=f"this site's recipient key is {short(site.identity.recipient.key_id)}, the set is sealed to {', '.join(map(short, header.keys))}",
             hint=f"give the publisher this site's site.pub ({site.home.root / 'site.pub'}) and ask for a fresh export",
         )
-    return unwrap(header.keys[identity.recipient.key_id], identity, set_id=folder.set_id)
+    return seal
 
 
 def _verify_statements(site: OpenSite, index: Index, refreshed: Refreshed, namespaces: Iterable[str], outcome: SetOutcome) -> list[VerifiedRelease]:
@@ -282,7 +326,7 @@ def _compare_object_map(index: Index) -> None:
     stated: dict[Digest, int] = {}
     for statement in index.statements:
         stated |= {each.digest: each.size for each in parse_statement(statement, what="statement").carried}
-    mapped = {each.digest: each.size for each in index.objects}
+    mapped = {each.digest: each.size for each in index.objects} | {each.digest: each.size for each in index.have}
     if stated != mapped:
         odd = len(set(stated.items()) ^ set(mapped.items()))
         raise TrustRefused(
@@ -293,7 +337,7 @@ def _compare_object_map(index: Index) -> None:
 def _receive(
     site: OpenSite,
     arriving: _ArrivingSet,
-    wanted: list[VerifiedRelease],
+    checked: Checked,
     outcome: SetOutcome,
     *,
     now: datetime,
@@ -301,10 +345,12 @@ def _receive(
 ) -> None:
     """Steps 6 to 9: parts into blobs, and each release into quarantine as soon as it is whole."""
     folders, index = arriving.folders, arriving.index
-    receiver = Receiver(site.home.incoming, site.blobs, index, arriving.set_key)
+    receiver = Receiver(site.home.incoming, site.blobs, index, arriving.seal)
     _refuse_full(site.home, receiver.bytes_to_come)
-    waiting = list(wanted)
-    brought: set[Digest] = set()  # by this run, and no accepted release is made of it yet
+    expected = _expected(receiver, arriving, checked.releases)
+    receiver.arrivals.expect(expected)
+    waiting = list(checked.releases)
+    brought: set[Digest] = set(checked.copied)  # by this run, and no accepted release is made of it yet
 
     def settle() -> None:
         for each in list(waiting):
@@ -317,19 +363,34 @@ def _receive(
         brought.add(digest)
         settle()
 
-    with progress.task(f"set {index.set_id}", receiver.bytes_to_open) as advance:
-        settle()
-        receiver.receive(folders, advance, settled)
+    settle()
+    receiver.receive(folders, progress, settled)
     outcome.refused.extend(receiver.refused.values())
-    absent = receiver.absent(folders)
-    if absent:
-        raise MediumDamaged(
-            f"set {index.set_id}: incomplete",
-            why=f"missing: {_numbers(absent)} of {index.parts} part(s)",
-            hint="copy the medium again; what arrived is kept, the same command continues",
-        )
+    outcome.healed = receiver.healed
+    if receiver.missing:
+        receiver.arrivals.expect(_expected(receiver, arriving, waiting))
+        raise incomplete(receiver, index, expected)
     for digest in brought:
         site.blobs.remove(digest)  # of refused releases only: nothing of them stays
+
+
+def _expected(receiver: Receiver, arriving: _ArrivingSet, waiting: Sequence[VerifiedRelease]) -> Expected:
+    """Return what ``import --status`` is to know of a set, with what its media hint about each other."""
+    notes = [note for each in arriving.folders if (note := read_medium_note(each)) is not None]
+    labels = {note.medium: note.label for note in notes}
+    spans = max((note.spans for note in notes), key=len, default=())
+    index = arriving.index
+    return Expected(
+        set_id=index.set_id,
+        publisher=index.publisher,
+        parts=index.parts,
+        parity=len(index.numbers) - index.parts,
+        releases=tuple(each.release.name for each in waiting),
+        needed=tuple(receiver.missing),
+        damaged={number: f"{damage.what}: {damage.why}" for number, damage in receiver.damaged.items()},
+        media=tuple((labels.get(medium, ""), first, last) for medium, (first, last) in enumerate(spans, 1)),
+        seen=tuple(sorted(labels)),
+    )
 
 
 def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome: SetOutcome, now: datetime) -> bool:
@@ -357,7 +418,7 @@ def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome:
     with site.log.transaction():
         if known is None:
             site.log.append("release.quarantine", subject, signer=site.actor, now=now, documents=[verified.statement])
-        else:
+        elif known.publisher != release.publisher:  # otherwise it was here already, and blobs that were lost are back
             site.log.append("release.adopt", subject | {"before": known.publisher}, signer=site.actor, now=now, documents=[verified.statement])
     (outcome.present if known else outcome.new).append(release.name)
     return True
@@ -379,8 +440,3 @@ def _refuse_full(home: Home, needed: int) -> None:
             why=f"{needed:,} bytes are to come, {free:,} are free",
             hint="free some space, then run the same command again; it continues where it stopped",
         )
-
-
-def _numbers(parts: Sequence[int]) -> str:
-    shown = ", ".join(map(str, parts[:12]))
-    return f"{shown} and {len(parts) - 12} more" if len(parts) > 12 else shown

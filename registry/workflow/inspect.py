@@ -12,9 +12,9 @@ from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Metadata
 from tuf.api.serialization import DeserializationError
 
-from registry.errors import AirlockError, FormatRefused, RecipientRefused
+from registry.errors import AirlockError, FormatRefused, RecipientRefused, Usage
 from registry.media.index import Index
-from registry.media.recipients import Identity, identity_for, unwrap
+from registry.media.recipients import Identity
 from registry.media.sets import Header
 from registry.store.home import Home
 from registry.store.medium import SetFolder, find_sets
@@ -22,7 +22,7 @@ from registry.trust.keys import public_from_json
 from registry.trust.refresh import OfferedMetadata, adopt_publisher, fingerprint, issued_at
 from registry.trust.roles import format_time
 from registry.trust.statement import Release, parse_statement
-from registry.workflow.offered import read_header, read_index, read_metadata
+from registry.workflow.offered import read_header, read_index, read_metadata, seal_of
 from registry.workflow.station import Passphrase, open_keys
 
 __all__ = ["Inspected", "inspect", "set_key_of"]
@@ -100,10 +100,12 @@ def set_key_of(medium: Path, home: Home, passphrase: Passphrase) -> tuple[str, b
     """
     folder = find_sets(medium)[0]
     header = read_header(folder)
-    identity = identity_for(header.keys, header.suite, open_keys(home, passphrase())[1])
-    if identity is None:
+    seal = seal_of(header, open_keys(home, passphrase())[1])
+    if seal is None:
         raise RecipientRefused(f"set {folder.set_id}: sealed to others, not to this home", hint="airlock inspect DIR shows to whom")
-    return folder.set_id, unwrap(header.keys[identity.recipient.key_id], identity, set_id=folder.set_id)
+    if seal.key is None:
+        raise Usage(f"set {folder.set_id}: is not sealed", why="its files are plain; there is no key to write")
+    return folder.set_id, seal.key
 
 
 def _inspect(folder: SetFolder, identities: Sequence[Identity]) -> Inspected:
@@ -144,15 +146,14 @@ def _signed(data: bytes, what: str) -> Any:
 
 
 def _open(folder: SetFolder, offered: OfferedMetadata, header: Header, identities: Sequence[Identity]) -> Index | None:
-    identity = identity_for(header.keys, header.suite, identities)
-    if identity is None:
+    seal = seal_of(header, identities)
+    if seal is None:
         return None
-    wrapped = header.keys[identity.recipient.key_id]
     root = Metadata[Any].from_bytes(offered.roots[-1]).signed
     role = root.roles["timestamp"]
     keys: list[SSlibKey] = [public_from_json(root.keys[keyid].to_dict(), what="root.json") for keyid in role.keyids]
     try:
-        return read_index(folder, header, unwrap(wrapped, identity, set_id=folder.set_id), keys, role.threshold)
+        return read_index(folder, header, seal, keys, role.threshold)
     except AirlockError as refusal:
         refusal.unchanged = "inspect changes nothing"
         raise

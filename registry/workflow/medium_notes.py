@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from registry.content import canonical
-from registry.media.index import Index
-from registry.media.sets import part_name
+from registry.errors import AirlockError
+from registry.media.index import MAX_PARTS, Index
+from registry.media.planner import Span
+from registry.media.seal import Seal
+from registry.store.medium import SetFolder
 
-__all__ = ["medium_json", "readme"]
+__all__ = ["MediumNote", "medium_json", "read_medium_note", "readme"]
+
+_LIMIT = 2 << 20
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")
 
 
-def medium_json(index: Index) -> bytes:
-    """Return the hint which parts this medium carries."""
-    parts = [part_name(number) for number in range(1, index.parts + 1)]
-    return canonical.dump({"v": 1, "set": index.set_id, "medium": 1, "media": 1, "parts": parts})
+@dataclass(frozen=True, slots=True)
+class MediumNote:
+    """What ``medium.json`` hints: which medium of how many this is, its label, and the first and last part on each of them."""
+
+    medium: int
+    label: str
+    spans: tuple[tuple[int, int], ...]
 
 
-def readme(index: Index) -> bytes:
+def medium_json(seal: Seal, medium: int, label: str, spans: Sequence[Span]) -> bytes:
+    """Return the hint which medium this is, and which parts it and the others carry."""
+    parts = [seal.part_name(number) for number in spans[medium - 1].numbers]
+    document = {"v": 1, "set": seal.set_id, "medium": medium, "media": len(spans), "label": label, "parts": parts}
+    return canonical.dump(document | {"spans": [[each.first, each.last] for each in spans]})
+
+
+def read_medium_note(folder: SetFolder) -> MediumNote | None:
+    """Return what ``medium.json`` hints, or None where it says nothing that makes sense: it is a hint."""
+    try:
+        document = canonical.load(folder.read("medium.json", _LIMIT), what="medium.json", limit=_LIMIT)
+        spans = tuple((first, last) for first, last in document.get("spans", [[1, len(document["parts"])]]))
+        note = MediumNote(document["medium"], document.get("label", f"{folder.set_id[-6:]}-{document['medium']}"), spans)
+    except (AirlockError, AttributeError, KeyError, TypeError, ValueError):
+        return None
+    numbers = [note.medium, *(number for span in spans for number in span)]
+    if any(type(number) is not int or not 0 <= number <= MAX_PARTS + 1 for number in numbers) or not 1 <= note.medium <= len(spans):
+        return None
+    return note if isinstance(note.label, str) and _LABEL.match(note.label) else None
+
+
+def readme(index: Index, seal: Seal, medium: int, spans: Sequence[Span]) -> bytes:
     """Return the text for whoever finds the medium."""
+    state = "encrypted for the sites that may open them.  Without a site's key nothing in\nit can be read."
+    plain = "NOT encrypted: this medium was meant to be encrypted as a whole."
+    count = len(spans[medium - 1].numbers)
     text = f"""\
 This folder is one airlock set: AI model files, signed by their publisher and
-encrypted for the sites that may open them.  Without a site's key nothing in
-it can be read.  It contains no program and starts nothing by itself.
+{state if seal.key else plain}  It contains no program and starts nothing by itself.
 
     set        {index.set_id}
+    medium     {medium} of {len(spans)}
     made       {index.created}
-    parts      {index.parts} (folder "parts")
+    parts      {count} of {len(index.numbers)} (folder "parts")
     publisher  {index.publisher}
 
 Found it?  Please hand it to the IT or information security department of the
@@ -45,9 +82,14 @@ read out on the phone.  Never take the fingerprint from the medium itself:
     airlock trust add MEDIUM --fingerprint ...
 
 By hand: everything under "metadata" is TUF metadata, JSON that
-"jq" shows; 1.root.json names the keys.  The sealed files are Google Tink
-streaming AEAD (AES256_GCM_HKDF_1MB), their key is wrapped in set.json
-with HPKE (RFC 9180).
+"jq" shows; 1.root.json names the keys.{_BY_HAND_SEALED if seal.key else _BY_HAND_PLAIN}
 """
     # No fingerprint in here, on purpose: one that comes with the medium proves nothing.
     return text.replace("\n", "\r\n").encode("ascii")
+
+
+_BY_HAND_SEALED = """  The sealed files are Google Tink
+streaming AEAD (AES256_GCM_HKDF_1MB), their key is wrapped in set.json
+with HPKE (RFC 9180)."""
+_BY_HAND_PLAIN = """  The parts are the models' bytes,
+one after another; index.plain says where each begins."""

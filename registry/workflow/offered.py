@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from securesystemslib.signer import SSlibKey
 
 from registry.content.digest import digest_of
 from registry.errors import FormatRefused, MediumDamaged
 from registry.media.index import MAX_INDEX_BYTES, Index, parse_index
-from registry.media.sets import INDEX_NAME, MAX_HEADER_BYTES, Header, parse_header
-from registry.media.stream import associated_data, open_bytes
+from registry.media.recipients import Identity, identity_for, unwrap
+from registry.media.seal import Seal
+from registry.media.sets import MAX_HEADER_BYTES, PLAIN, Header, parse_header
 from registry.store.files import storage_errors
 from registry.store.medium import SetFolder
 from registry.trust.envelope import INDEX_TYPE, open_envelope
 from registry.trust.refresh import CAPS, OfferedMetadata
 
-__all__ = ["read_header", "read_index", "read_metadata"]
+__all__ = ["read_header", "read_index", "read_metadata", "seal_of"]
 
 _MAX_ENVELOPE_BYTES = 2 * MAX_INDEX_BYTES  # base64 and the signatures around the payload
 
@@ -42,13 +43,27 @@ def read_header(folder: SetFolder) -> Header:
     return header
 
 
-def read_index(folder: SetFolder, header: Header, set_key: bytes, keys: Sequence[SSlibKey], threshold: int) -> Index:
+def seal_of(header: Header, identities: Iterable[Identity]) -> Seal | None:
+    """Return the seal of a set that one of ``identities`` opens, or that is plain; None where it is sealed to others.
+
+    Raises:
+        RecipientRefused: the wrapped key was changed on the way.
+    """
+    if header.suite == PLAIN:
+        return Seal(header.set_id, None)
+    identity = identity_for(header.keys, header.suite, identities)
+    if identity is None:
+        return None
+    return Seal(header.set_id, unwrap(header.keys[identity.recipient.key_id], identity, set_id=header.set_id))
+
+
+def read_index(folder: SetFolder, header: Header, seal: Seal, keys: Sequence[SSlibKey], threshold: int) -> Index:
     """Unseal the index, check its signatures, then parse it; it must belong to this set and this very header.
 
     Args:
         folder: where it lies.
         header: the set's header.
-        set_key: 32 bytes.
+        seal: how the set is sealed.
         keys: who may sign an index: the timestamp role of the newest trusted root.
         threshold: how many of them must.
 
@@ -57,12 +72,12 @@ def read_index(folder: SetFolder, header: Header, set_key: bytes, keys: Sequence
         SignatureRefused: not signed by the station.
     """
     what = f"set {folder.set_id}: index"
-    if INDEX_NAME not in folder.files:
+    if seal.index_name not in folder.files:
         raise FormatRefused(f"{what} is missing", hint="copy the medium again, all of its files")
-    size = folder.files[INDEX_NAME][1]
+    size = folder.files[seal.index_name][1]
     try:
-        with storage_errors(f"the medium {folder.path}", kind=MediumDamaged), folder.open(INDEX_NAME) as source:
-            envelope = open_bytes(source, size, set_key, associated_data(folder.set_id, "index", 0), what=what, limit=_MAX_ENVELOPE_BYTES)
+        with storage_errors(f"the medium {folder.path}", kind=MediumDamaged), folder.open(seal.index_name) as source:
+            envelope = seal.open_index(source, size, limit=_MAX_ENVELOPE_BYTES)
     except MediumDamaged as damage:
         # The index is metadata: whoever changed it meant to change what is imported.
         raise FormatRefused(damage.what, why=damage.why, hint="copy the medium again or ask for a fresh export") from damage

@@ -1,4 +1,4 @@
-"""Parts: the logical stream sealed into files, and checked again where they lie.
+"""Parts: the logical stream sealed into files on one medium after another, and checked again where they lie.
 
 One pass: a byte is read once, hashed in a second thread, sealed and written once.
 """
@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
-from registry.content.digest import Digest, hex_of
-from registry.errors import MediumDamaged, NotFound, TrustRefused
+from registry.content.digest import Digest, from_hex, hex_of
+from registry.errors import MediumDamaged
 from registry.media.index import Index, Object, Slice
 from registry.media.ring import Digester, Ring, new_digester
-from registry.media.sets import part_name
-from registry.media.stream import SEGMENT_BYTES, Opener, Sealer, Source, associated_data, sealed_size
+from registry.media.seal import Seal
+from registry.media.stream import SEGMENT_BYTES
 from registry.store.files import drop_cache, new_file, storage_errors
+from registry.workflow.logical import LogicalStream, changed
+from registry.workflow.parity_parts import write_parity
 from registry.workflow.progress import Advance
 
 __all__ = ["Parts"]
@@ -27,62 +29,34 @@ _Work = list[tuple[Slice, Digester]]
 """The slices of one part in order, each with the digester of its object."""
 
 
-class _Sources:
-    """Reads the logical stream from where each object lies, keeping one file open at a time."""
-
-    def __init__(self, paths: Mapping[Digest, Path]) -> None:
-        self._paths = paths
-        self._open: tuple[Digest, IO[bytes]] | None = None
-
-    def fill(self, piece: Slice, offset: int, into: memoryview) -> None:
-        """Read exactly ``len(into)`` bytes of the piece's object, from ``offset`` within the piece on."""
-        path = self._paths[piece.object.digest]
-        with storage_errors(f"the source {path}"):  # its trouble is not the medium's
-            stream = self._stream(piece.object)
-            stream.seek(piece.start + offset)
-            while into:
-                count = stream.readinto(into)  # type: ignore[attr-defined]
-                if not count:
-                    raise _changed(piece.object, path, "it is shorter now")
-                into = into[count:]
-
-    def close(self) -> None:
-        """Close the file that is open."""
-        if self._open:
-            self._open[1].close()
-            self._open = None
-
-    def _stream(self, wanted: Object) -> IO[bytes]:
-        if self._open is None or self._open[0] != wanted.digest:
-            self.close()
-            path = self._paths[wanted.digest]
-            try:
-                stream = path.open("rb", buffering=0)
-            except OSError as error:
-                raise NotFound(f"{path}: can't be read", why=str(error.strerror), hint="put the file back, or pin the model again") from error
-            if os.fstat(stream.fileno()).st_size != wanted.size:
-                stream.close()
-                raise _changed(wanted, path, f"it has another size than the pin's {wanted.size} bytes")
-            self._open = (wanted.digest, stream)
-        return self._open[1]
-
-
 class Parts:
-    """The parts of one set in one folder.
+    """The parts of one set, on whatever media they lie.  Use it as a context manager.
 
     Args:
-        folder: the set's folder on the medium.
         index: what is in the set.
-        set_key: 32 bytes.
+        seal: how its files are sealed.
+        sources: where each object lies.
     """
 
-    def __init__(self, folder: Path, index: Index, set_key: bytes) -> None:
-        self.folder = folder
+    def __init__(self, index: Index, seal: Seal, sources: Mapping[Digest, Path]) -> None:
         self.index = index
-        self._set_key = set_key
+        self._seal = seal
+        self._sources = sources
+        self._hashing: dict[Digest, tuple[Digester, int]] = {}
+        self._written: dict[int, Path] = {}
 
-    def write(self, sources: Mapping[Digest, Path], advance: Advance) -> None:
-        """Write every part that is not there yet, checking each object against its digest on the way.
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        self._ring = self._stack.enter_context(Ring(SEGMENT_BYTES))
+        self._stream = LogicalStream(self.index, self._sources)
+        self._stack.callback(self._stream.close)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def write(self, folder: Path, numbers: Sequence[int], advance: Advance) -> None:
+        """Write every part of ``numbers`` that is not in ``folder`` yet, checking each object against its digest on the way.
 
         Parts that are there already are opened instead of written, so that an interrupted export continues.
 
@@ -91,94 +65,135 @@ class Parts:
             NotFound: a source is not there.
             MediumDamaged: the medium is full, read-only, or gone.
         """
-        hashing: dict[Digest, Digester] = {}
-        with ExitStack() as stack:
-            ring = stack.enter_context(Ring(SEGMENT_BYTES))
-            reader = _Sources(sources)
-            stack.callback(reader.close)
-            for number in range(1, self.index.parts + 1):
-                work = [(each, hashing.setdefault(each.object.digest, new_digester())) for each in self.index.slices(number)]
-                if self._is_whole(number):
-                    self._rehash(number, ring, work, advance)
-                else:
-                    self._seal(number, ring, work, reader, advance)
-                ring.settle()
-                for each, digester in work:
-                    if each.start + each.length == each.object.size and digester.hexdigest() != hex_of(each.object.digest):
-                        self._remove_parts_of(each.object)
-                        raise _changed(each.object, sources[each.object.digest], "its content is no longer what was pinned")
+        for number in numbers:
+            self._written[number] = folder / self._seal.part_name(number)
+            if number <= self.index.parts:
+                self._write_part(number, advance)
+        parity = [number for number in numbers if number > self.index.parts]
+        missing = [number for number in parity if not self._is_whole(number)]
+        advance(sum(self.index.part_length(number) for number in set(parity) - set(missing)))
+        with self._medium(folder):
+            write_parity(self.index, self._seal, self._stream, {number: self._written[number] for number in missing}, advance)
 
-    def read_back(self, advance: Advance) -> dict[str, str]:
-        """Read every part from the device, past the page cache, and open every segment; return each name's SHA-256 in hexadecimal.
+    def passed(self, last: int) -> Digest | None:
+        """Return the digest of as much of an object as the parts up to ``last`` hold, if it goes on in the next part."""
+        crossing = self._crossing(last)
+        return from_hex(self._hashing[crossing.object.digest][0].hexdigest()) if crossing else None
+
+    def pass_over(self, last: int, passed: Digest | None) -> None:
+        """Go on after parts that were written up to ``last`` in an earlier run, when ``passed`` was what :meth:`passed` said.
+
+        Raises:
+            TrustRefused: the source holds other bytes now than were written then.
+        """
+        crossing = self._crossing(last)
+        if crossing is None:
+            return
+        self._catch_up(crossing.object, crossing.start + crossing.length)
+        if self.passed(last) != passed:
+            raise changed(crossing.object, self._sources[crossing.object.digest], "it has changed since the media before this one were written")
+
+    def read_back(self, folder: Path, numbers: Sequence[int], advance: Advance) -> dict[str, str]:
+        """Read parts from the device, past the page cache, and open every segment; return each name's SHA-256 in hexadecimal.
 
         Raises:
             MediumDamaged: the medium gives back other bytes than were written.
         """
         sums: dict[str, str] = {}
         buffer = memoryview(bytearray(SEGMENT_BYTES))
-        for number in range(1, self.index.parts + 1):
-            with self._medium(), self._path(number).open("rb", buffering=0) as stream:
+        for number in numbers:
+            name = self._seal.part_name(number)
+            with self._medium(folder), (folder / name).open("rb", buffering=0) as stream:
                 os.fsync(stream.fileno())
                 drop_cache(stream.fileno())
                 hashing = _HashedReads(stream)
-                self._opener(number, hashing).copy(lambda view: advance(len(view)), buffer)
-            sums[part_name(number)] = hashing.sha256.hexdigest()
+                reader = self._seal.part_reader(hashing, self.index.part_length(number), number)
+                reader.copy(lambda view: advance(len(view)), buffer)
+            sums[name] = hashing.sha256.hexdigest()
         return sums
 
-    def _seal(self, number: int, ring: Ring, work: _Work, reader: _Sources, advance: Advance) -> None:
-        with self._medium(), new_file(self._path(number)) as sink:
-            sealer = Sealer(sink, self.index.part_length(number), self._set_key, associated_data(self.index.set_id, "part", number))
+    def _write_part(self, number: int, advance: Advance) -> None:
+        work = self._work(number)
+        if self._is_whole(number):
+            self._rehash(number, work, advance)
+        else:
+            self._seal_part(number, work, advance)
+        self._ring.settle()
+        for each, digester in work:
+            self._hashing[each.object.digest] = digester, each.start + each.length
+            if each.start + each.length == each.object.size and digester.hexdigest() != hex_of(each.object.digest):
+                self._remove_parts_of(each.object)
+                raise changed(each.object, self._sources[each.object.digest], "its content is no longer what was pinned")
+
+    def _work(self, number: int) -> _Work:
+        work = []
+        for each in self.index.slices(number):
+            self._catch_up(each.object, each.start)
+            work.append((each, self._hashing[each.object.digest][0]))
+        return work
+
+    def _catch_up(self, wanted: Object, length: int) -> None:
+        """Have the first ``length`` bytes of an object hashed, from its source where no part went by."""
+        digester, hashed = self._hashing.setdefault(wanted.digest, (new_digester(), 0))
+        if hashed < length:
+            digester = new_digester()
+            self._stream.each_chunk(wanted, length, memoryview(bytearray(SEGMENT_BYTES)), digester.update)
+            self._hashing[wanted.digest] = digester, length
+
+    def _crossing(self, last: int) -> Slice | None:
+        """Return the slice at the end of part ``last`` whose object goes on in the part after it."""
+        pieces = list(self.index.slices(last)) if 0 < last < self.index.parts else []
+        return pieces[-1] if pieces and pieces[-1].start + pieces[-1].length < pieces[-1].object.size else None
+
+    def _seal_part(self, number: int, work: _Work, advance: Advance) -> None:
+        path = self._written[number]
+        with self._medium(path.parent.parent), new_file(path) as sink:
+            writer = self._seal.part_writer(sink, self.index.part_length(number), number)
             cursor = _Cursor(work)
-            while not sealer.done:
-                buffer = ring.take()
-                segment = buffer[: sealer.wants]
+            while not writer.done:
+                buffer = self._ring.take()
+                segment = buffer[: writer.wants]
                 jobs = []
                 for piece, offset, view, digester in cursor.over(segment):
-                    reader.fill(piece, offset, view)
+                    self._stream.read(piece.object, piece.start + offset, view)
                     jobs.append((digester, view))
-                ring.hand_over(buffer, jobs)
-                sealer.seal(segment)
+                self._ring.hand_over(buffer, jobs)
+                writer.seal(segment)
                 advance(len(segment))
 
     def _is_whole(self, number: int) -> bool:
         """Tell whether a part of an interrupted export is there and good."""
-        path = self._path(number)
-        if not path.exists() or path.stat().st_size != sealed_size(self.index.part_length(number)):
+        path, length = self._written[number], self.index.part_length(number)
+        if not path.exists() or path.stat().st_size != self._seal.size(length):
             return False
         try:
-            with self._medium(), path.open("rb", buffering=0) as stream:
-                self._opener(number, stream).copy(lambda _: None, memoryview(bytearray(SEGMENT_BYTES)))
+            with self._medium(path.parent.parent), path.open("rb", buffering=0) as stream:
+                self._seal.part_reader(stream, length, number).copy(lambda _: None, memoryview(bytearray(SEGMENT_BYTES)))
         except MediumDamaged:
             return False
         return True
 
-    def _rehash(self, number: int, ring: Ring, work: _Work, advance: Advance) -> None:
+    def _rehash(self, number: int, work: _Work, advance: Advance) -> None:
         """Feed the plaintext of a part that is there to the digesters."""
-        with self._medium(), self._path(number).open("rb", buffering=0) as stream:
-            opener = self._opener(number, stream)
+        path = self._written[number]
+        with self._medium(path.parent.parent), path.open("rb", buffering=0) as stream:
+            reader = self._seal.part_reader(stream, self.index.part_length(number), number)
             cursor = _Cursor(work)
-            while not opener.done:
-                buffer = ring.take()
-                segment = buffer[: opener.gives]
-                opener.open(segment)
-                ring.hand_over(buffer, [(digester, view) for _, _, view, digester in cursor.over(segment)])
+            while not reader.done:
+                buffer = self._ring.take()
+                segment = buffer[: reader.gives]
+                reader.open(segment)
+                self._ring.hand_over(buffer, [(digester, view) for _, _, view, digester in cursor.over(segment)])
                 advance(len(segment))
 
-    def _opener(self, number: int, source: Source) -> Opener:
-        label = f"part {number} of set {self.index.set_id}"
-        return Opener(source, self.index.part_length(number), self._set_key, associated_data(self.index.set_id, "part", number), what=label)
-
-    def _path(self, number: int) -> Path:
-        return self.folder / part_name(number)
-
     def _remove_parts_of(self, wrong: Object) -> None:
-        """Remove every part that holds bytes of an object which turned out to be another one."""
-        for number in range(1, self.index.parts + 1):
-            if any(each.object.digest == wrong.digest for each in self.index.slices(number)):
-                self._path(number).unlink(missing_ok=True)
+        """Remove every part at hand that holds bytes of an object which turned out to be another one."""
+        for number, path in self._written.items():
+            if number > self.index.parts or any(each.object.digest == wrong.digest for each in self.index.slices(number)):
+                path.unlink(missing_ok=True)
 
-    def _medium(self) -> AbstractContextManager[None]:
-        return storage_errors(f"the medium {self.folder}", kind=MediumDamaged)
+    def _medium(self, folder: Path) -> AbstractContextManager[None]:
+        return storage_errors(f"the medium {folder}", kind=MediumDamaged)
 
 
 class _Cursor:
@@ -217,11 +232,3 @@ class _HashedReads:
     def read(self, size: int, /) -> bytes:
         """As ``RawIOBase.read``; only asked for at the end, where nothing should come."""
         return self._stream.read(size)
-
-
-def _changed(wanted: Object, path: Path, why: str) -> TrustRefused:
-    return TrustRefused(
-        f"{path}: no longer matches its pin",
-        why=f"{why} ({wanted.digest})",
-        hint="put the pinned file back and run the same command again; or pin what is there now: airlock pin NAME --from …",
-    )

@@ -21,9 +21,9 @@ from tuf.api.metadata import Metadata
 from registry.content.digest import Digest, digest_of
 from registry.errors import MediumDamaged, RecipientRefused, TrustRefused, Usage
 from registry.media.index import Index, Object
-from registry.media.recipients import Identity, identity_for, unwrap
-from registry.media.sets import part_name
-from registry.media.stream import SEGMENT_BYTES, Opener, associated_data
+from registry.media.recipients import Identity
+from registry.media.seal import Seal
+from registry.media.stream import SEGMENT_BYTES
 from registry.store.blobs import LocalBlobStore
 from registry.store.files import TEMPORARY_PREFIX, fsync_directory, storage_errors, sweep_temporaries
 from registry.store.home import STATION, Home
@@ -35,7 +35,7 @@ from registry.trust.refresh import OfferedMetadata, Refreshed, TrustedMetadata, 
 from registry.trust.roles import target_path
 from registry.trust.statement import Release, parse_statement
 from registry.trust.withdrawal import Withdrawal, withdrawals_in
-from registry.workflow.offered import read_header, read_index, read_metadata
+from registry.workflow.offered import read_header, read_index, read_metadata, seal_of
 from registry.workflow.station import Passphrase, open_keys
 
 __all__ = ["SKIPPED_NUMBERS", "SKIPPED_VERSIONS", "Recovered", "recover"]
@@ -78,7 +78,7 @@ class _Set:
     offered: OfferedMetadata
     refreshed: Refreshed
     index: Index
-    set_key: bytes
+    seal: Seal
 
     @property
     def age(self) -> tuple[int, int]:
@@ -197,14 +197,13 @@ def _read(media: Sequence[Path], keys: Mapping[str, CryptoSigner], identities: S
 def _open(folder: SetFolder, identities: Sequence[Identity]) -> _Set | None:
     """Return a set that is sealed to this station, or None if it is sealed to others: sticks carry what they carry."""
     header = read_header(folder)
-    identity = identity_for(header.keys, header.suite, identities)
-    if identity is None:
+    seal = seal_of(header, identities)
+    if seal is None:
         return None
     offered = read_metadata(folder)
     # As of when it was issued: the delivery window is for sites, and a station may be lost for longer.
     refreshed = refresh(TrustedMetadata(offered.roots), offered, now=issued_at(offered.timestamp), floor=None)
-    set_key = unwrap(header.keys[identity.recipient.key_id], identity, set_id=folder.set_id)
-    return _Set(folder, offered, refreshed, read_index(folder, header, set_key, *refreshed.keys("timestamp")), set_key)
+    return _Set(folder, offered, refreshed, read_index(folder, header, seal, *refreshed.keys("timestamp")), seal)
 
 
 def _refuse_stranger(newest: _Set, station: CryptoSigner) -> None:
@@ -216,7 +215,7 @@ def _refuse_stranger(newest: _Set, station: CryptoSigner) -> None:
             why=f"set {newest.folder.set_id}: the key of this keystore does not speak for the station there",
             hint="put the keystore.json back that this station had when it exported that set",
         )
-    read_index(newest.folder, read_header(newest.folder), newest.set_key, [station.public_key], 1)
+    read_index(newest.folder, read_header(newest.folder), newest.seal, [station.public_key], 1)
     if newest.index.publisher != newest.offered.publisher:
         raise TrustRefused(f"set {newest.folder.set_id}: its metadata are another publisher's", hint="do not use this medium; keep it")
 
@@ -255,12 +254,11 @@ def _object(carrier: _Set, wanted: Object) -> bytes | None:
     with suppress(MediumDamaged, KeyError), storage_errors(f"the medium {carrier.folder.path}", kind=MediumDamaged):
         for number in range(wanted.offset // index.part_size + 1, (end - 1) // index.part_size + 2):
             position = (number - 1) * index.part_size
-            with carrier.folder.open(part_name(number)) as stream:
-                label = f"part {number} of set {index.set_id}"
-                opener = Opener(stream, index.part_length(number), carrier.set_key, associated_data(index.set_id, "part", number), what=label)
-                while not opener.done and position < end:
-                    segment = buffer[: opener.gives]
-                    opener.open(segment)
+            with carrier.folder.open(carrier.seal.part_name(number)) as stream:
+                reader = carrier.seal.part_reader(stream, index.part_length(number), number)
+                while not reader.done and position < end:
+                    segment = buffer[: reader.gives]
+                    reader.open(segment)
                     found += segment[max(0, wanted.offset - position) : end - position]
                     position += len(segment)
     return bytes(found) if digest_of(bytes(found)) == wanted.digest else None

@@ -80,7 +80,7 @@ def test_a_link_under_its_name(serving, delta):
 @pytest.mark.parametrize("how", ["swapped", "gone", "link"])
 def test_an_adopted_file_that_was_exchanged(serving, delta, refuses, how):
     """Size and time as they were: a share that others can write is no store."""
-    weights, data = delta(set_id=None)
+    _, data = delta(set_id=None)
     file = serving.path("share/old.gguf")
     file.parent.mkdir()
     file.write_bytes(data)

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-import registry.workflow.export as export_module
 import registry.workflow.importing as import_module
+from registry.workflow.parts import Parts
 
 
 @contextlib.contextmanager
@@ -47,14 +47,13 @@ def test_medium_full_on_the_way(offered, tree):
     with mounted(offered.path("full"), "size=4M"):
         blocker = offered.path("full/blocker")
         with pytest.MonkeyPatch.context() as patch:
-            begin = export_module._begin
+            write = Parts.write
 
-            def and_then_fill(*arguments):
-                begun = begin(*arguments)
+            def fill_and_then(*arguments):
                 blocker.write_bytes(b"\0" * (3 << 20))
-                return begun
+                write(*arguments)
 
-            patch.setattr(export_module, "_begin", and_then_fill)
+            patch.setattr(Parts, "write", fill_and_then)
             done = offered.outside("export", "--to", "full", "--recipient", "in/site.pub", "--part-size", "1MiB")
         assert done.code == 5
         assert "is full" in done.lines["error"]

@@ -6,4 +6,4 @@ def test_mixed(offered, refuses):
     folder = offered.folder("stick")
     for name in ("00000001", "00000002"):
         (folder / f"parts/{name}.sealed").write_bytes((other / f"parts/{name}.sealed").read_bytes())
-    refuses(offered, "stick", code=5, error="part 1 of set .*: damaged", commits_metadata=True)
+    refuses(offered, "stick", code=5, error="set .*: incomplete", why="part 1 of set .*: damaged", commits_metadata=True)

@@ -160,6 +160,30 @@ def test_step_killed(world, tmp_path, command):
         succeed("--home", "in", "check", cwd=trial)
 
 
+@pytest.mark.parametrize("command", ["receive", "retire"])
+def test_custody_killed(world, tmp_path, command):
+    """After a hand-over or a retirement was killed no note is left of anything that the log doesn't hold, and the same command completes."""
+    words = {"receive": ["--from", "courier"], "retire": ["--method", "erase", "--without-receipt"]}[command]
+    run = ("--home", "in", "medium", command, "STICK-17", *words)
+    prepared = copy_of(world, tmp_path / "prepared")
+    succeed("--home", "in", "medium", "receive", "STICK-17", "--from", "gate", cwd=prepared)
+    trial = tmp_path / "trial"
+    shutil.copytree(prepared, trial)
+    total = steps_of(succeed(*run, cwd=trial))
+    for moment in range(1, total + 1):
+        shutil.rmtree(trial)
+        shutil.copytree(prepared, trial)
+        assert airlock(*run, stop_at=moment, cwd=trial).returncode == -signal.SIGKILL
+        succeed(*run, cwd=trial)
+        [row] = json.loads(succeed("--home", "in", "medium", "list", "--json", cwd=trial).stdout)
+        assert row["state"] == {"receive": "handed over", "retire": "retired"}[command]
+        assert {each["note"] for each in row["hand_overs"]} == {"kept"}
+        notes = json.loads((trial / "in/custody.json").read_bytes())["notes"]
+        assert set(notes) == {str(each["seq"]) for each in row["hand_overs"]}
+        assert not [name for name in tree(trial / "in") if ".airlock-" in name]
+        succeed("--home", "in", "check", cwd=trial)
+
+
 @pytest.mark.parametrize("count", [10, pytest.param(10_000, marks=pytest.mark.slow)], ids=["ten moments", "every step"])
 def test_export_killed(world, tmp_path, count):
     def export(root, stop_at=0):

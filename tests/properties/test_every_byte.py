@@ -13,8 +13,8 @@ import pytest
 
 from registry.errors import AirlockError, RecipientRefused
 from registry.media.recipients import Identity, unwrap
-from registry.media.sets import INDEX_NAME, part_name
-from registry.media.stream import SEGMENT_BYTES, Opener, associated_data
+from registry.media.seal import Seal
+from registry.media.stream import SEGMENT_BYTES
 from registry.store.home import Home
 from registry.store.medium import SetFolder, find_sets
 from registry.trust.refresh import Refreshed, TrustedMetadata, refresh
@@ -42,30 +42,31 @@ class Judge:
         if self.identity.recipient.key_id not in header.keys:
             raise RecipientRefused("sealed to others")
         set_key = unwrap(header.keys[self.identity.recipient.key_id], self.identity, set_id=self.folder.set_id)
-        return header, set_key, self.index(header, set_key)
+        seal = Seal(self.folder.set_id, set_key)
+        return header, seal, self.index(header, seal)
 
-    def index(self, header, set_key):
+    def index(self, header, seal):
         """Step 4, the index alone."""
-        return read_index(self.folder, header, set_key, *self.accepted.keys("timestamp"))
+        return read_index(self.folder, header, seal, *self.accepted.keys("timestamp"))
 
-    def parts(self, set_key, index):
+    def parts(self, seal, index):
         """Step 6: every part, opened to its end."""
         plain = bytearray()
         for number in range(1, index.parts + 1):
-            sealed = self.folder.files[part_name(number)][0].read_bytes()
-            opener = Opener(io.BytesIO(sealed), index.part_length(number), set_key, associated_data(index.set_id, "part", number), what="part")
-            opener.copy(plain.extend, memoryview(bytearray(SEGMENT_BYTES)))
+            sealed = self.folder.files[seal.part_name(number)][0].read_bytes()
+            reader = seal.part_reader(io.BytesIO(sealed), index.part_length(number), number)
+            reader.copy(plain.extend, memoryview(bytearray(SEGMENT_BYTES)))
         return plain
 
     def about(self, name):
         """The question that is asked about a file first, with everything else as it was exported."""
         if name.startswith("metadata/"):
             return self.metadata
-        header, set_key, index = self.header()
+        header, seal, index = self.header()
         questions = {
             "set.json": self.header,
-            INDEX_NAME: functools.partial(self.index, header, set_key),
-            part_name(1): functools.partial(self.parts, set_key, index),
+            "index.sealed": functools.partial(self.index, header, seal),
+            "parts/00000001.sealed": functools.partial(self.parts, seal, index),
         }
         return questions[name]
 
@@ -106,7 +107,15 @@ def refused_everywhere(path, ask, *, every_bit=False):
     assert count == len(good) * (8 if every_bit else 1)
 
 
-FILES = ["metadata/1.root.json", "metadata/timestamp.json", "metadata/snapshot.json", "metadata/targets.json", "set.json", INDEX_NAME, part_name(1)]
+FILES = [
+    "metadata/1.root.json",
+    "metadata/timestamp.json",
+    "metadata/snapshot.json",
+    "metadata/targets.json",
+    "set.json",
+    "index.sealed",
+    "parts/00000001.sealed",
+]
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -66,3 +66,17 @@ def test_confirmation(serving):
     assert "promoted  library/tiny:2b-r2" in out
     code, out, err = at_a_terminal(serving, ["--home", "in", "--passphrase-file", "passphrase", "rollback", "tiny:1b"])
     assert code == 3
+
+
+def test_retiring_a_medium_is_confirmed(serving):
+    serving.ok("in", "medium", "receive", "STICK-17")
+    before = serving.events()
+    command = ["--home", "in", "--passphrase-file", "passphrase", "medium", "retire", "STICK-17", "--method", "destroy", "--without-receipt"]
+    question = "Retire STICK-17 (not read here yet), handed over, as destroy (shredded)?"
+    code, _, err = at_a_terminal(serving, command, (question, "n"))
+    assert code == 2
+    assert err.endswith("airlock: no medium was retired\n")
+    assert serving.events() == before
+    code, out, err = at_a_terminal(serving, command, (question, "y"))
+    assert code == 0, err
+    assert "retired  STICK-17" in out

@@ -2,7 +2,8 @@
 
 import pytest
 
-from registry.media.sets import SET_ID, Header, metadata_names, new_set_id, parse_header, part_name
+from registry.media.seal import Seal
+from registry.media.sets import SET_ID, Header, metadata_names, new_set_id, parse_header
 
 
 def test_set_ids_sort_by_time():
@@ -26,7 +27,7 @@ def test_not_a_set_id(text):
 
 
 def test_file_names():
-    assert part_name(1) == "parts/00000001.sealed"
+    assert Seal(new_set_id(1, bytes(10)), bytes(32)).part_name(1) == "parts/00000001.sealed"
     assert metadata_names(2) == [
         "metadata/1.root.json",
         "metadata/2.root.json",

@@ -77,7 +77,7 @@ def test_a_link_as_lock(home):
 
 
 def test_sweep(home):
-    for folder in (home.root, home.incoming, home.view.parent, home.blobs / "sha256/ab"):
+    for folder in (home.root, home.incoming, home.view.parent, home.sheets, home.blobs / "sha256/ab"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".airlock-0123").write_bytes(b"")
         (folder / "kept").write_bytes(b"")
