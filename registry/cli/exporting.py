@@ -203,9 +203,12 @@ def export_command(
         who = "the escrow" if name == ESCROW else f"site {name[:8]}"
         settings.output.note(f"new recipient, {who}: compare its fingerprint by phone: {grouped(digits)}")
     if no_read_back:
-        settings.output.warn("the media were not read back: nobody has seen yet that they hold what was written")
+        which, they = ("the medium was", "it holds") if len(done.media) == 1 else ("the media were", "they hold")
+        settings.output.warn(f"{which} not read back: nobody has seen yet that {they} what was written")
     if no_seal:
         settings.output.warn("this set is not sealed: whoever holds the media can read the models")
+    for each in done.media:
+        settings.output.note(f"transfer sheet, to print and go with medium {each.label}: {settings.home.sheets / each.label}.html")
     settings.output.result(_exported_json(done, read_back=not no_read_back), _describe_exported(done, read_back=not no_read_back))
     first = f"airlock trust add MEDIUM --fingerprint {done.fingerprint}   # inside, once"
     settings.output.next_step(first, "airlock import MEDIUM   # inside, every time")

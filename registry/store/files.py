@@ -22,7 +22,6 @@ __all__ = [
     "drop_cache",
     "fsync_directory",
     "new_file",
-    "publish_directory",
     "read_limited",
     "replace_file",
     "storage_errors",
@@ -101,13 +100,6 @@ def fsync_directory(directory: Path) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def publish_directory(temporary: Path, final: Path) -> None:
-    """Give a directory whose files are whole its final name, durably."""
-    fsync_directory(temporary)
-    temporary.rename(final)
-    fsync_directory(final.parent)
 
 
 def drop_cache(descriptor: int) -> None:

@@ -195,7 +195,9 @@ class SetWriter:
 
     def __init__(self, medium: Path, set_id: str) -> None:
         self.medium = medium
-        self.path = medium / FOLDER / set_id
+        # A kiosk that shouts may have left the folder in other letters; a second one beside it would be refused at import.
+        named = [entry.name for entry in medium.iterdir() if entry.name.lower() == FOLDER] if medium.is_dir() else []
+        self.path = medium / next(iter(named), FOLDER) / set_id
 
     def begin(self, small: dict[str, bytes]) -> None:
         """Write the small files (name below the set's folder to content), ``set.json`` last.

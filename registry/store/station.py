@@ -250,8 +250,9 @@ def _set_start(database: Database, event: Event, subject: dict[str, Any]) -> Non
 
 def _medium_write(database: Database, event: Event, subject: dict[str, Any]) -> None:
     STATION_CUSTODY_VERBS["medium.write"](database, event, subject)
-    row = {name: subject[name] for name in ("medium", "passed", "size", "milliseconds")}
-    database.table("written_media").insert(row | {"set_id": subject["set"]}, replace=True)
+    row = {"set_id": subject["set"], "medium": subject["medium"], "size": subject["size"]}
+    row |= {"passed": subject.get("passed"), "milliseconds": subject.get("milliseconds", 0)}
+    database.table("written_media").insert(row, replace=True)
 
 
 def _set_finish(database: Database, event: Event, subject: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ from registry.workflow.arrivals import Arrivals, Expected
 from registry.workflow.bases import Bases, Checked
 from registry.workflow.evidence import check_evidence
 from registry.workflow.incomplete import incomplete
-from registry.workflow.medium_notes import read_medium_note
+from registry.workflow.medium_notes import MediumNote, read_medium_note
 from registry.workflow.offered import read_header, read_index, read_metadata, seal_of
 from registry.workflow.progress import Progress
 from registry.workflow.receive import Receiver
@@ -60,7 +60,11 @@ class SetOutcome:
     withdrawn: list[CatalogRelease] = field(default_factory=list)
     litter: tuple[str, ...] = ()
     healed: list[int] = field(default_factory=list)
+<<<<<<< HEAD
     lacks_base: bool = False
+=======
+    media: list[MediumNote] = field(default_factory=list)
+>>>>>>> main
     problem: AirlockError | None = None
     refused: list[AirlockError] = field(default_factory=list)
 
@@ -116,11 +120,22 @@ def import_media(home: Home, media: Sequence[Path], credentials: Credentials, *,
         bases = Bases(site, progress)
         outcomes: dict[str, SetOutcome] = {}
         for set_id in sorted(folders, reverse=True):
+<<<<<<< HEAD
             outcomes[set_id] = _import_one(site, folders[set_id], bases, now, progress)
         # The newest metadata come first, and what a set left out lies in an older one: perhaps on the same medium.
         for set_id in sorted(set_id for set_id, outcome in outcomes.items() if outcome.lacks_base and len(outcomes) > 1):
             outcomes[set_id] = _again(outcomes[set_id], _import_one(site, folders[set_id], bases, now, progress))
         for outcome in outcomes.values():
+=======
+            outcome = SetOutcome(set_id, litter=tuple(name for folder in folders[set_id] for name in folder.litter))
+            try:
+                _import_set(site, folders[set_id], outcome, now, progress)
+            except StoreFailed:
+                raise
+            except AirlockError as refusal:
+                outcome.problem = refusal
+            _note_media(site, outcome, now)
+>>>>>>> main
             for problem in outcome.problems():
                 if not isinstance(problem, _MILD):
                     _record_refusal(site, outcome, problem, now)
@@ -187,6 +202,7 @@ def _import_set(site: OpenSite, folders: list[SetFolder], bases: Bases, outcome:
     # Step 5: every statement, and the object map.
     releases = _verify_statements(site, index, refreshed, record.namespaces, outcome)
     _compare_object_map(index)
+    outcome.media = [note for each in folders if (note := read_medium_note(each)) is not None]
     wanted = [each for each in releases if not _is_here(site, each)]
     outcome.present = [each.release.name for each in releases if each not in wanted]
     checked = bases.check(index, wanted)
@@ -347,7 +363,11 @@ def _receive(
     folders, index = arriving.folders, arriving.index
     receiver = Receiver(site.home.incoming, site.blobs, index, arriving.seal)
     _refuse_full(site.home, receiver.bytes_to_come)
+<<<<<<< HEAD
     expected = _expected(receiver, arriving, checked.releases)
+=======
+    expected = _expected(receiver, index, outcome.media, wanted)
+>>>>>>> main
     receiver.arrivals.expect(expected)
     waiting = list(checked.releases)
     brought: set[Digest] = set(checked.copied)  # by this run, and no accepted release is made of it yet
@@ -368,18 +388,16 @@ def _receive(
     outcome.refused.extend(receiver.refused.values())
     outcome.healed = receiver.healed
     if receiver.missing:
-        receiver.arrivals.expect(_expected(receiver, arriving, waiting))
+        receiver.arrivals.expect(_expected(receiver, index, outcome.media, waiting))
         raise incomplete(receiver, index, expected)
     for digest in brought:
         site.blobs.remove(digest)  # of refused releases only: nothing of them stays
 
 
-def _expected(receiver: Receiver, arriving: _ArrivingSet, waiting: Sequence[VerifiedRelease]) -> Expected:
+def _expected(receiver: Receiver, index: Index, notes: Sequence[MediumNote], waiting: Sequence[VerifiedRelease]) -> Expected:
     """Return what ``import --status`` is to know of a set, with what its media hint about each other."""
-    notes = [note for each in arriving.folders if (note := read_medium_note(each)) is not None]
     labels = {note.medium: note.label for note in notes}
     spans = max((note.spans for note in notes), key=len, default=())
-    index = arriving.index
     return Expected(
         set_id=index.set_id,
         publisher=index.publisher,
@@ -391,6 +409,16 @@ def _expected(receiver: Receiver, arriving: _ArrivingSet, waiting: Sequence[Veri
         media=tuple((labels.get(medium, ""), first, last) for medium, (first, last) in enumerate(spans, 1)),
         seen=tuple(sorted(labels)),
     )
+
+
+def _note_media(site: OpenSite, outcome: SetOutcome, now: datetime) -> None:
+    """Put on record which media of a set were at hand, as they call themselves; each once."""
+    known = {(each.set_id, each.number, each.label) for each in site.log.media()}
+    new = {(outcome.set_id, note.medium, note.label): note for note in outcome.media}
+    with site.log.transaction():
+        for note in (note for key, note in new.items() if key not in known):
+            subject = {"set": outcome.set_id, "medium": note.medium, "media": len(note.spans), "label": note.label}
+            site.log.append("medium.read", subject, signer=site.actor, now=now)
 
 
 def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome: SetOutcome, now: datetime) -> bool:

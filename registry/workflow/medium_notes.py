@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from registry.content import canonical
 from registry.errors import AirlockError
 from registry.media.index import MAX_PARTS, Index
+from registry.media.labels import default_label, parse_medium_label
 from registry.media.planner import Span
 from registry.media.seal import Seal
 from registry.store.medium import SetFolder
@@ -16,7 +17,6 @@ from registry.store.medium import SetFolder
 __all__ = ["MediumNote", "medium_json", "read_medium_note", "readme"]
 
 _LIMIT = 2 << 20
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,17 @@ def read_medium_note(folder: SetFolder) -> MediumNote | None:
     try:
         document = canonical.load(folder.read("medium.json", _LIMIT), what="medium.json", limit=_LIMIT)
         spans = tuple((first, last) for first, last in document.get("spans", [[1, len(document["parts"])]]))
-        note = MediumNote(document["medium"], document.get("label", f"{folder.set_id[-6:]}-{document['medium']}"), spans)
+        note = MediumNote(document["medium"], parse_medium_label(_label(document, folder), what="medium.json"), spans)
     except (AirlockError, AttributeError, KeyError, TypeError, ValueError):
         return None
     numbers = [note.medium, *(number for span in spans for number in span)]
     if any(type(number) is not int or not 0 <= number <= MAX_PARTS + 1 for number in numbers) or not 1 <= note.medium <= len(spans):
         return None
-    return note if isinstance(note.label, str) and _LABEL.match(note.label) else None
+    return note
+
+
+def _label(document: dict[str, Any], folder: SetFolder) -> object:
+    return document.get("label", default_label(folder.set_id, document["medium"]))
 
 
 def readme(index: Index, seal: Seal, medium: int, spans: Sequence[Span]) -> bytes:

@@ -15,7 +15,7 @@ from registry.workflow.sheet_html import render_html
 from registry.workflow.station import read_station
 from registry.workflow.tracked import Tracked, chosen, tracked
 
-__all__ = ["sheets_of", "write_sheets"]
+__all__ = ["sheet_for", "sheets_of", "write_sheets"]
 
 
 def sheets_of(home: Home, label: str, ending: str = "") -> list[Sheet]:
@@ -27,6 +27,12 @@ def sheets_of(home: Home, label: str, ending: str = "") -> list[Sheet]:
     """
     with read_station(home) as log:
         return [_sheet(log, each) for each in chosen(tracked(log), label, ending)]
+
+
+def sheet_for(log: Station, set_id: str, number: int) -> Sheet:
+    """Return the sheet of a medium that was written last under its number."""
+    found = [each for each in tracked(log) if (each.medium.set_id, each.medium.number) == (set_id, number)]
+    return _sheet(log, max(found, key=lambda each: each.medium.seq))
 
 
 def write_sheets(home: Home, sheets: Sequence[Sheet]) -> list[Path]:

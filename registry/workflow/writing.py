@@ -11,6 +11,7 @@ from pathlib import Path
 
 from registry.content.digest import Digest, digest_of
 from registry.errors import MediumDamaged
+from registry.media.labels import default_label, parse_medium_label
 from registry.media.planner import Span
 from registry.media.seal import Seal
 from registry.media.sets import metadata_names
@@ -22,6 +23,7 @@ from registry.workflow.begun import BegunSet
 from registry.workflow.medium_notes import medium_json, readme
 from registry.workflow.parts import Parts
 from registry.workflow.progress import Advance, Progress
+from registry.workflow.sheets import sheet_for, write_sheets
 from registry.workflow.slots import Slots
 from registry.workflow.station import OpenStation
 
@@ -35,6 +37,10 @@ class Way:
     slots: Slots
     labels: Sequence[str] = ()
     read_back: bool = True
+
+    def __post_init__(self) -> None:
+        for label in self.labels:
+            parse_medium_label(label, what="--label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +106,12 @@ class _Writer:
                 self.overall(length)
 
             self.parts.write(folder, span.numbers, advance_both)
+        digest = None
         if self.way.read_back:
             with self.progress.task(f"{which}reading back", self._size(span)) as advance:
                 sums = self.parts.read_back(folder, span.numbers, advance)
-            _write_sums(folder, self.begun.seal, sums)
-        self._note(medium, int((time.monotonic() - began) * 1000))
+            digest = _write_sums(folder, self.begun.seal, sums)
+        self._note(medium, int((time.monotonic() - began) * 1000), digest)
         if count > 1:
             self.progress.say(f"medium {medium} of {count} is finished: label {self._label(medium)}, in {path}")
         return WrittenMedium(medium, self._label(medium), folder, span)
@@ -114,7 +121,7 @@ class _Writer:
 
     def _label(self, medium: int) -> str:
         labels = self.way.labels
-        return labels[medium - 1] if medium <= len(labels) else f"{self.begun.index.set_id[-6:]}-{medium}"
+        return labels[medium - 1] if medium <= len(labels) else default_label(self.begun.index.set_id, medium)
 
     def _prepare_folder(self, path: Path, medium: int) -> Path:
         """Return the set's folder on a medium, with everything in it but the parts."""
@@ -135,7 +142,8 @@ class _Writer:
             )
         return writer.path
 
-    def _note(self, medium: int, milliseconds: int) -> None:
+    def _note(self, medium: int, milliseconds: int, sums: Digest | None) -> None:
+        """Put a finished medium on record; its transfer sheet is there before the log says so."""
         span = self.begun.spans[medium - 1]
         subject = {
             "set": self.begun.index.set_id,
@@ -148,12 +156,14 @@ class _Writer:
             "read_back": self.way.read_back,
             "milliseconds": milliseconds,
             "passed": self.parts.passed(span.last),
+            **({"sums": sums} if sums else {}),
         }
         log, signer = self.station.log, self.station.keys["actor"]
         with log.transaction():
             log.append("medium.write", subject, signer=signer, now=self.now)
             if medium == len(self.begun.spans):
                 log.append("set.finish", {"set": self.begun.index.set_id}, signer=signer, now=self.now)
+            write_sheets(self.station.home, [sheet_for(log, self.begun.index.set_id, medium)])
 
 
 def _metadata_files(metadata: OfferedMetadata) -> dict[str, bytes]:
@@ -161,9 +171,10 @@ def _metadata_files(metadata: OfferedMetadata) -> dict[str, bytes]:
     return dict(zip(names, (*metadata.roots, metadata.timestamp, metadata.snapshot, metadata.targets), strict=True))
 
 
-def _write_sums(folder: Path, seal: Seal, sums: dict[str, str]) -> None:
-    """Write ``SHA256SUMS``: once it is there, somebody has seen that the medium holds what was written."""
+def _write_sums(folder: Path, seal: Seal, sums: dict[str, str]) -> Digest:
+    """Write ``SHA256SUMS`` and return its digest: once it is there, somebody has seen that the medium holds what was written."""
     with storage_errors(f"the medium {folder}", kind=MediumDamaged):
         sums |= {name: digest_of((folder / name).read_bytes())[7:] for name in (seal.index_name, "set.json")}
         lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
         replace_file(folder / "SHA256SUMS", lines.encode("ascii"))
+    return digest_of(lines.encode("ascii"))

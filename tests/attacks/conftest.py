@@ -272,7 +272,7 @@ def refuses():
         assert bool(refusals) == logged
         if logged:
             assert any(_hit(error, what) for what in refusals)
-        assert {event["verb"] for event in news} <= {"set.refuse", *(["metadata.accept"] if commits_metadata else [])}
+        assert {event["verb"] for event in news} <= {"set.refuse", "medium.read", *(["metadata.accept"] if commits_metadata else [])}
         assert list(Path(world.path("in")).glob("**/.airlock-*")) == []
         return problem
 

@@ -74,15 +74,15 @@ class Disks:
 
     def fat32(self, directory, size=64 << 20):
         """FAT32, empty.  Debian's ``fusefat`` writes files well, but loses what lies in a directory that is renamed: it takes no new set, only a copy."""
-        return self._insert(directory, "fat32", self._image(directory, size, "mkfs.vfat", "-F", "32"))
+        return self.insert(directory, "fat32", self._image(directory, size, "mkfs.vfat", "-F", "32"))
 
     def exfat(self, directory, size=64 << 20):
         """exFAT, empty."""
-        return self._insert(directory, "exfat", self._image(directory, size, "mkfs.exfat"))
+        return self.insert(directory, "exfat", self._image(directory, size, "mkfs.exfat"))
 
     def ext4(self, directory, size=64 << 20):
         """ext4, empty."""
-        return self._insert(directory, "ext4", self._image(directory, size, "mkfs.ext4", "-q"))
+        return self.insert(directory, "ext4", self._image(directory, size, "mkfs.ext4", "-q"))
 
     def tmpfs(self, directory, size=64 << 20):
         """A file system in memory: full at ``size`` bytes."""
@@ -94,7 +94,7 @@ class Disks:
         """A disc: what lies in ``source``, for ever read-only."""
         image = directory.with_name(f"{directory.name}.img")
         _do("mksquashfs", source, image, "-quiet", "-no-progress")
-        return self._insert(directory, "squashfs", image)
+        return self.insert(directory, "squashfs", image)
 
     def read_only(self, directory, source):
         """``source`` once more, behind a write-blocker: a read-only bind mount."""
@@ -120,7 +120,7 @@ class Disks:
             return self.read_only(there, here)
         kind, image = self.images[here]
         self.unmount(here)
-        return self._insert(there, kind, image, read_only=True)
+        return self.insert(there, kind, image, read_only=True)
 
     def unmount(self, directory):
         """Take a medium out; its process has ended when this returns."""
@@ -140,8 +140,8 @@ class Disks:
         _do(*make, image)
         return image
 
-    def _insert(self, directory, kind, image, *, read_only=False):
-        """Mount an image."""
+    def insert(self, directory, kind, image, *, read_only=False):
+        """Mount an image of this kind."""
         self.images[directory] = kind, image
         with self._mounting(directory) as undo:
             if kind == "fat32":

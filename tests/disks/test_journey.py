@@ -1,8 +1,14 @@
 """From the station over a medium to the site, on every file system that a medium has in practice."""
 
 import errno
+import json
 import os
+import re
+import shutil
+import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +39,7 @@ def imports(world, medium, tree):
     world.ok("in", "check")
 
 
-@pytest.mark.parametrize("kind", ["exfat", "ext4", "tmpfs"])
+@pytest.mark.parametrize("kind", ["fat32", "exfat", "ext4", "tmpfs"])
 def test_written_carried_read(offered, disk, tree, kind):
     usb = getattr(disk, kind)(offered.path("usb2"))
     offered.export("usb2", "tiny:1b", "big:1b")
@@ -96,3 +102,40 @@ def test_disc_is_no_medium_to_write(offered, disk, tree):
     assert done.json["error"]["what"] == "the medium disc can't be used"
     assert "read-only" in done.json["error"]["why"]
     assert tree(offered.path("disc")) == before
+
+
+@pytest.mark.slow  # the program comes with a kernel of 40 MB
+def test_fat32_of_linux(offered, disk, tree):
+    """The whole way on the FAT32 that a real machine has, and the stick read once more by another driver."""
+    usb = offered.path("usb2")
+    disk.fat32(usb)
+    _, image = disk.images[usb]
+    disk.unmount(usb)
+    told = another_linux(offered.root, image)
+    assert told["too large"] == "EFBIG"
+    assert told["export"]["code"] == 0, told["export"]["err"]
+    assert told["other case"] is True
+    assert told["import"]["code"] == 0, told["import"]["err"]
+    assert json.loads(told["import"]["out"])["sets"][0]["new"] == NEW
+    usb.rmdir()
+    disk.insert(usb, "fat32", image)
+    imports(offered, "usb2", tree)
+
+
+def another_linux(world, image):
+    """Boot a Linux of its own with this disk; return what it told."""
+    kernel, modules = shutil.which("linux.uml"), sorted(Path("/usr/lib/uml/modules").glob("*/kernel/fs"))
+    if not kernel or not modules:
+        pytest.skip("no user-mode Linux on this machine")
+    first = Path(__file__).with_name("another_linux.py")
+    machine = ["mem=512M", f"ubda={image}", f"uml_dir={world.parent}", "umid=linux", "con=null", "con0=fd:0,fd:1", "quiet"]
+    root = ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", f"init={sys.executable}", "--", first, world, modules[-1]]
+    process = subprocess.Popen([kernel, *machine, *root], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        said, _ = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        said, _ = process.communicate()
+    told = re.search(r"^told (.*)$", said, re.MULTILINE)
+    assert told, said
+    return json.loads(told[1])

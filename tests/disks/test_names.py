@@ -5,7 +5,8 @@ import re
 import pytest
 
 from registry.media.index import MAX_PARTS
-from registry.media.sets import metadata_names, part_name
+from registry.media.seal import Seal
+from registry.media.sets import metadata_names
 from registry.store.files import TEMPORARY_PREFIX
 from registry.trust.refresh import MAX_ROOTS
 
@@ -28,7 +29,7 @@ def test_every_name_of_a_set_is_safe_on_windows(offered):
     names = [str(path.relative_to(offered.path("stick"))) for path in offered.path("stick").rglob("*")]
     assert len(names) > 12
     folder = f"airlock/{offered.folder('stick').name}"
-    largest = [part_name(MAX_PARTS), *metadata_names(MAX_ROOTS), f"parts/{TEMPORARY_PREFIX}{'0' * 16}"]
+    largest = [Seal("", b"").part_name(MAX_PARTS), *metadata_names(MAX_ROOTS), f"parts/{TEMPORARY_PREFIX}{'0' * 16}"]
     for name in [*names, *(f"{folder}/{each}" for each in largest)]:
         refuse_unsafe(name)
     assert len({name.lower() for name in names}) == len(names)

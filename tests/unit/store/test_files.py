@@ -6,7 +6,7 @@ import os
 import pytest
 
 from registry.errors import MediumDamaged, StoreFailed
-from registry.store.files import new_file, publish_directory, read_limited, replace_file, storage_errors, sweep_temporaries
+from registry.store.files import new_file, read_limited, replace_file, storage_errors, sweep_temporaries
 
 
 def names(directory):
@@ -87,13 +87,6 @@ def test_killed_in_between_is_swept(tmp_path):
     assert sweep_temporaries(tmp_path) == 1
     assert names(tmp_path) == [".airlock-folder", ".airlock-link", "other"]
     assert sweep_temporaries(tmp_path / "nowhere") == 0
-
-
-def test_publish_directory(tmp_path):
-    (tmp_path / "temporary").mkdir()
-    (tmp_path / "temporary/file").write_bytes(b"")
-    publish_directory(tmp_path / "temporary", tmp_path / "final")
-    assert names(tmp_path) == ["final"]
 
 
 def test_read_limited(tmp_path):
