@@ -60,11 +60,8 @@ class SetOutcome:
     withdrawn: list[CatalogRelease] = field(default_factory=list)
     litter: tuple[str, ...] = ()
     healed: list[int] = field(default_factory=list)
-<<<<<<< HEAD
     lacks_base: bool = False
-=======
     media: list[MediumNote] = field(default_factory=list)
->>>>>>> main
     problem: AirlockError | None = None
     refused: list[AirlockError] = field(default_factory=list)
 
@@ -120,22 +117,11 @@ def import_media(home: Home, media: Sequence[Path], credentials: Credentials, *,
         bases = Bases(site, progress)
         outcomes: dict[str, SetOutcome] = {}
         for set_id in sorted(folders, reverse=True):
-<<<<<<< HEAD
             outcomes[set_id] = _import_one(site, folders[set_id], bases, now, progress)
         # The newest metadata come first, and what a set left out lies in an older one: perhaps on the same medium.
         for set_id in sorted(set_id for set_id, outcome in outcomes.items() if outcome.lacks_base and len(outcomes) > 1):
             outcomes[set_id] = _again(outcomes[set_id], _import_one(site, folders[set_id], bases, now, progress))
         for outcome in outcomes.values():
-=======
-            outcome = SetOutcome(set_id, litter=tuple(name for folder in folders[set_id] for name in folder.litter))
-            try:
-                _import_set(site, folders[set_id], outcome, now, progress)
-            except StoreFailed:
-                raise
-            except AirlockError as refusal:
-                outcome.problem = refusal
-            _note_media(site, outcome, now)
->>>>>>> main
             for problem in outcome.problems():
                 if not isinstance(problem, _MILD):
                     _record_refusal(site, outcome, problem, now)
@@ -154,6 +140,7 @@ def _import_one(site: OpenSite, folders: list[SetFolder], bases: Bases, now: dat
         raise
     except AirlockError as refusal:
         outcome.problem = refusal
+    _note_media(site, outcome, now)
     return outcome
 
 
@@ -363,11 +350,7 @@ def _receive(
     folders, index = arriving.folders, arriving.index
     receiver = Receiver(site.home.incoming, site.blobs, index, arriving.seal)
     _refuse_full(site.home, receiver.bytes_to_come)
-<<<<<<< HEAD
-    expected = _expected(receiver, arriving, checked.releases)
-=======
-    expected = _expected(receiver, index, outcome.media, wanted)
->>>>>>> main
+    expected = _expected(receiver, index, outcome.media, checked.releases)
     receiver.arrivals.expect(expected)
     waiting = list(checked.releases)
     brought: set[Digest] = set(checked.copied)  # by this run, and no accepted release is made of it yet
