@@ -79,7 +79,7 @@ def plan_command(
     if sizes:
         found = plan_export(settings.home, contents, _imagined(sizes))
         settings.output.result(_plan_json(found), _describe_plan(found))
-        settings.output.next_step(f"airlock export --to MEDIUM --media {','.join(map(str, sizes))} --recipient site.pub")
+        settings.output.next_step(f"airlock export --to MEDIUM --media {','.join(map(_short, sizes))} --recipient site.pub")
         return
     plans = {size: plan_export(settings.home, contents, _imagined((size,))) for size in capacities}
     document = {"plans": [{"capacity": size, **_plan_json(each)} for size, each in plans.items()]}
@@ -90,6 +90,12 @@ def plan_command(
     text = f"{human_bytes(total.layout.size)} in models{_duration(total)}\n\n{table(('MEDIA THAT TAKE', 'NEEDED', 'PARTS', 'OF AT MOST'), rows)}"
     settings.output.result(document, text)
     settings.output.next_step("airlock plan --media 128G,128G   # your media", "airlock export --to MEDIUM --recipient site.pub")
+
+
+def _short(size: int) -> str:
+    """Return a size as it may be typed: 32G rather than 32000000000."""
+    power, letter = next(((power, letter) for power, letter in ((10**9, "G"), (10**6, "M"), (1, "")) if size % power == 0), (1, ""))
+    return f"{size // power}{letter}"
 
 
 def _imagined(sizes: tuple[int, ...]) -> Slots:

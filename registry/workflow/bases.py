@@ -55,15 +55,13 @@ class Bases:
         Raises:
             StoreFailed: our own disk is full or failing.
         """
-        needed = {blob.digest for each in wanted for blob in each.release.carried}
-        held = [each for each in index.have if each.digest in needed]
+        held = [each for each in _needed(index, wanted) if each.digest not in self._whole]
+        if not held:
+            return Checked(tuple(wanted), (), frozenset())
         lacking: dict[Digest, _Lacking] = {}
         copied: set[Digest] = set()
-        todo = sum(each.size for each in held if each.digest not in self._whole)
-        with self.progress.task("checking what was left out", todo) as advance:
+        with self.progress.task("checking what was left out", sum(each.size for each in held)) as advance:
             for each in held:
-                if each.digest in self._whole:
-                    continue
                 found = self._check_stored(each, advance) if self.site.blobs.path(each.digest).exists() else self._adopt(each, advance, copied)
                 if found is None:
                     self._whole.add(each.digest)
@@ -75,6 +73,16 @@ class Bases:
             self._whole.discard(digest)
             self.site.blobs.remove(digest)  # for refused releases only: nothing of them stays
         return Checked(usable, tuple(_refusal(index, each, lacking) for each in wanted if each not in usable), frozenset(copied))
+
+    def look(self, index: Index, wanted: Sequence[VerifiedRelease]) -> tuple[MediumDamaged, ...]:
+        """Return what :meth:`check` would surely refuse, from names and sizes alone; nothing is hashed and nothing is copied."""
+        adopted = read_adopted(self.site.home) if index.have else {}
+        lacking = {
+            each.digest: _Lacking("it is not in the store", _remedy(each))
+            for each in _needed(index, wanted)
+            if not self.site.blobs.holds(each.digest, each.size) and not (each.digest in adopted and adopted[each.digest].is_unchanged())
+        }
+        return tuple(_refusal(index, each, lacking) for each in wanted if any(blob.digest in lacking for blob in each.release.carried))
 
     def _check_stored(self, held: Held, advance: Advance) -> _Lacking | None:
         path = self.site.blobs.path(held.digest)
@@ -119,6 +127,11 @@ class Bases:
                 return False
             self.site.blobs.adopt(arriving, digest)
         return True
+
+
+def _needed(index: Index, wanted: Sequence[VerifiedRelease]) -> list[Held]:
+    digests = {blob.digest for each in wanted for blob in each.release.carried}
+    return [each for each in index.have if each.digest in digests]
 
 
 def _chunks(stream: FileIO, advance: Advance) -> Iterator[memoryview]:
