@@ -16,6 +16,7 @@ from registry.cli.values import Share, Size, Sizes
 from registry.content.reference import parse_reference
 from registry.errors import Usage
 from registry.workflow.carried import Shape
+from registry.workflow.delta import Known
 from registry.workflow.export import Contents, Exported, export
 from registry.workflow.known_recipients import ESCROW
 from registry.workflow.planning import Plan, plan_export
@@ -154,6 +155,8 @@ def _parts(first: int, last: int) -> str:
     "--recipient", "recipients", required=True, multiple=True, type=_existing, metavar="FILE", help="A site's site.pub; several for several sites."
 )
 @click.option("--escrow", type=_existing, metavar="FILE", help="An escrow.pub: whoever keeps the escrow can open the set, too.")
+@click.option("--since", multiple=True, type=_existing, metavar="PATH", help="A receipt, or a medium with receipts: leave out what all sites hold.")
+@click.option("--assume-held", multiple=True, metavar="SET", help="For sites that send no receipts: leave out what this set brought them.")
 @_shape_options
 @click.option("--label", "labels", multiple=True, metavar="TEXT", help="What is written on a medium, in the order of the media.")
 @click.option("--no-read-back", is_flag=True, help="Don't read the media again after writing; cheap sticks lose what they acknowledged.")
@@ -166,6 +169,8 @@ def export_command(
     media: tuple[Path, ...],
     recipients: tuple[Path, ...],
     escrow: Path | None,
+    since: tuple[Path, ...],
+    assume_held: tuple[str, ...],
     sizes: tuple[int, ...],
     part_size: int | None,
     parity: Fraction,
@@ -184,11 +189,22 @@ def export_command(
       airlock export --to /media/usb --recipient site.pub
       airlock export --to /media/a --to /media/b --recipient site.pub --parity 5%
       airlock export --to /media/usb --media 32G,64G --recipient site.pub
+      airlock export --to /media/usb --recipient site.pub --since /media/usb
     """
     settings.unchanged = "no set was finished; the same command continues where this one stopped"
     contents = _contents(names, metadata_only=metadata_only, part_size=part_size, parity=parity, sealed=not no_seal)
     way = Way(open_slots(media, sizes, _asking(settings)), labels, read_back=not no_read_back)
-    done = export(settings.home, contents, way, recipients, settings.passphrase, escrow=escrow, now=datetime.now(UTC), progress=settings.progress)
+    done = export(
+        settings.home,
+        contents,
+        way,
+        recipients,
+        settings.passphrase,
+        escrow=escrow,
+        known=Known(since, assume_held),
+        now=datetime.now(UTC),
+        progress=settings.progress,
+    )
     for name, digits in done.new_recipients:
         who = "the escrow" if name == ESCROW else f"site {name[:8]}"
         settings.output.note(f"new recipient, {who}: compare its fingerprint by phone: {grouped(digits)}")
@@ -230,6 +246,7 @@ def _exported_json(done: Exported, *, read_back: bool) -> dict[str, Any]:
         "parity_parts": len(index.numbers) - index.parts,
         "sealed": done.begun.seal.key is not None,
         "media": [_medium_json(each) for each in done.media],
+        "left_out": {"objects": len(index.have), "size": sum(each.size for each in index.have)},
         "continued": done.continued,
         "read_back": read_back,
     }
@@ -258,6 +275,8 @@ def _describe_exported(done: Exported, *, read_back: bool) -> str:
         (f"{each.medium} of {len(done.media)}", each.label, _parts(each.span.first, each.span.last), str(each.folder or "written before"))
         for each in done.media
     ]
+    if index.have:
+        how += f", {human_bytes(sum(each.size for each in index.have))} in {len(index.have)} blob(s) left out"
     where = f"folder       {done.folder}" if len(media) == 1 else "\n" + table(("MEDIUM", "LABEL", "PARTS", "FOLDER"), media) + "\n"
     return f"""\
 {table(("NAME", "RELEASE", "SIZE", ""), rows)}

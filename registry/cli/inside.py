@@ -314,6 +314,8 @@ def _subject(event: Event) -> str:
         return f"{subject['repository']}:{subject['tag']}-r{subject['number']}  {str(subject['manifest'])[:19]}…"
     if "what" in subject:
         return str(subject["what"])
+    if "objects" in subject:
+        return f"{subject['objects']} blob(s) named"
     if "label" in subject:
         return f"medium {subject['label']}" + (f" of set {subject['set']}" if subject["set"] else "")
     if "set" in subject:

@@ -32,6 +32,7 @@ _COMMANDS = Journey(
         "site": "inside:site_group",
         "trust": "trust:trust_group",
         "import": "importing:import_command",
+        "adopt": "receipts:adopt_command",
         "list": "inside:list_command",
         "show": "inside:show_command",
         "evidence": "evidence:evidence_command",
@@ -54,6 +55,7 @@ _COMMANDS = Journey(
         "access": "nodes:access_group",
         "token": "nodes:token_group",
         "journal": "nodes:journal_group",
+        "receipt": "receipts:receipt_command",
         "medium": "custody:medium_group",
         "status": "status:status_command",
     }
@@ -68,10 +70,10 @@ def airlock() -> None:
     \b
     outside   init, pin, pins, plan, export, inspect, withdraw, recipient, escrow new, station recover
     signers   key, root, release prepare, sign
-    inside    site init, trust, import, list, show, evidence, approve, promote, rollback, serve
+    inside    site init, trust, import, adopt, list, show, evidence, approve, promote, rollback, serve
     nodes     node, access, token, journal
     people    people, proposals, confirm, reject, clock reset, restore
-    both      medium, status, log, check
+    both      receipt, medium, status, log, check
 
     \b
     Exit codes: 0 ok or nothing to do, 1 other, 2 usage, 3 refused (trust, policy, structure),
