@@ -32,6 +32,7 @@ _COMMANDS = Journey(
         "site": "inside:site_group",
         "trust": "trust:trust_group",
         "import": "importing:import_command",
+        "repair-request": "repairs:repair_request_command",
         "adopt": "receipts:adopt_command",
         "list": "inside:list_command",
         "show": "inside:show_command",
@@ -70,7 +71,7 @@ def airlock() -> None:
     \b
     outside   init, pin, pins, plan, export, inspect, withdraw, recipient, escrow new, station recover
     signers   key, root, release prepare, sign
-    inside    site init, trust, import, adopt, list, show, evidence, approve, promote, rollback, serve
+    inside    site init, trust, import, repair-request, adopt, list, show, evidence, approve, promote, rollback, serve
     nodes     node, access, token, journal
     people    people, proposals, confirm, reject, clock reset, restore
     both      receipt, medium, status, log, check

@@ -13,12 +13,24 @@ from registry.content import canonical
 from registry.errors import FormatRefused, SignatureRefused
 from registry.trust.keys import short
 
-__all__ = ["EVENT_TYPE", "INDEX_TYPE", "RECEIPT_TYPE", "SITE_TYPE", "Opened", "envelop", "open_envelope", "sign_detached", "verify_detached"]
+__all__ = [
+    "EVENT_TYPE",
+    "INDEX_TYPE",
+    "RECEIPT_TYPE",
+    "REPAIR_TYPE",
+    "SITE_TYPE",
+    "Opened",
+    "envelop",
+    "open_envelope",
+    "sign_detached",
+    "verify_detached",
+]
 
 INDEX_TYPE = "application/vnd.airlock.index.v1+json"
 EVENT_TYPE = "application/vnd.airlock.event.v1+json"
 SITE_TYPE = "application/vnd.airlock.site.v1+json"
 RECEIPT_TYPE = "application/vnd.airlock.receipt.v1+json"
+REPAIR_TYPE = "application/vnd.airlock.repair.v1+json"
 
 
 @dataclass(frozen=True, slots=True)

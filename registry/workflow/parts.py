@@ -23,7 +23,7 @@ from registry.workflow.logical import LogicalStream, changed
 from registry.workflow.parity_parts import write_parity
 from registry.workflow.progress import Advance
 
-__all__ = ["Parts"]
+__all__ = ["HashedReads", "Parts"]
 
 _Work = list[tuple[Slice, Digester]]
 """The slices of one part in order, each with the digester of its object."""
@@ -73,7 +73,7 @@ class Parts:
         missing = [number for number in parity if not self._is_whole(number)]
         advance(sum(self.index.part_length(number) for number in set(parity) - set(missing)))
         with self._medium(folder):
-            write_parity(self.index, self._seal, self._stream, {number: self._written[number] for number in missing}, advance)
+            write_parity(self.index, self._seal, self._stream.read_part, {number: self._written[number] for number in missing}, advance)
 
     def passed(self, last: int) -> Digest | None:
         """Return the digest of as much of an object as the parts up to ``last`` hold, if it goes on in the next part."""
@@ -106,7 +106,7 @@ class Parts:
             with self._medium(folder), (folder / name).open("rb", buffering=0) as stream:
                 os.fsync(stream.fileno())
                 drop_cache(stream.fileno())
-                hashing = _HashedReads(stream)
+                hashing = HashedReads(stream)
                 reader = self._seal.part_reader(hashing, self.index.part_length(number), number)
                 reader.copy(lambda view: advance(len(view)), buffer)
             sums[name] = hashing.sha256.hexdigest()
@@ -216,7 +216,7 @@ class _Cursor:
                 self._piece, self._done = self._piece + 1, 0
 
 
-class _HashedReads:
+class HashedReads:
     """A stream that hashes what is read through it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
