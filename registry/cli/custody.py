@@ -21,7 +21,7 @@ from registry.workflow.sheet_html import render_html
 from registry.workflow.sheets import sheets_of
 from registry.workflow.tracked import Tracked
 
-__all__ = ["COMMANDS"]
+__all__ = ["medium_group"]
 
 _file = click.Path(path_type=Path)
 _set = click.option("--set", "ending", default="", metavar="SET", help="The set's id, or its last characters.")
@@ -238,6 +238,3 @@ def _hand_over(noted: Noted) -> dict[str, Any]:
     each, note = noted.hand_over, noted.note
     members = {"seq": each.seq, "time": each.time, "serial": each.serial, "note": noted.state}
     return {**members, "from": note.giver if note else "", "to": note.taker if note else ""}
-
-
-COMMANDS = (medium_group,)

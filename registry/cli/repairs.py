@@ -16,7 +16,7 @@ from registry.workflow.incomplete import numbers_in_words
 from registry.workflow.repair_asked import AskedRepair, ask_repair
 from registry.workflow.repairing import Repaired, Target, repair
 
-__all__ = ["COMMANDS", "answer_repair"]
+__all__ = ["answer_repair", "repair_request_command"]
 
 _path = click.Path(path_type=Path)
 
@@ -126,6 +126,3 @@ for site     {done.site[:8]}
 repaired     {len(done.parts)} part(s), {human_bytes(done.size)}, {how}: {numbers_in_words(done.parts)}
 folder       {done.folder}
 label        {done.label}"""
-
-
-COMMANDS = (repair_request_command,)

@@ -6,8 +6,6 @@ knows that site.  The schema is fixed: a set id and the numbers of parts, which 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +14,7 @@ from securesystemslib.signer import Signer, SSlibKey
 
 from registry.content import canonical
 from registry.errors import FormatRefused
-from registry.trust.envelope import REPAIR_TYPE, envelop, open_envelope
+from registry.trust.envelope import REPAIR_TYPE, envelop, open_self_signed
 from registry.trust.keys import public_from_json, public_to_json
 
 __all__ = ["MAX_REPAIR_BYTES", "RepairRequest", "open_repair", "parse_repair", "sign_repair"]
@@ -68,13 +66,7 @@ def open_repair(envelope: bytes, *, what: str) -> RepairRequest:
         FormatRefused: not a repair request of this version, or in another spelling.
         SignatureRefused: not signed by the site that it names.
     """
-    document = canonical.load(envelope, what=what, limit=MAX_REPAIR_BYTES)
-    try:
-        payload = base64.b64decode(document["payload"], validate=True)
-        key = public_from_json(canonical.load(payload, what=what, limit=MAX_REPAIR_BYTES)["receipt_key"], what=what)
-    except (KeyError, TypeError, ValueError, binascii.Error):
-        raise _refuse(what, "it has no receipt key") from None
-    return parse_repair(open_envelope(envelope, REPAIR_TYPE, [key], 1, what=what, limit=MAX_REPAIR_BYTES).payload, what=what)
+    return parse_repair(open_self_signed(envelope, REPAIR_TYPE, what=what, limit=MAX_REPAIR_BYTES), what=what)
 
 
 def parse_repair(data: bytes, *, what: str) -> RepairRequest:
