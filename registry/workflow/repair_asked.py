@@ -77,12 +77,10 @@ def ask_repair(home: Home, set_id: str, to: Path, credentials: Credentials, *, e
 def _chosen(unfinished: dict[str, Expected], set_id: str) -> Expected:
     if set_id in unfinished:
         return unfinished[set_id]
-    if set_id or not unfinished:
-        raise NotFound(
-            f"no set {set_id} is unfinished here" if set_id else "no set is unfinished here",
-            why=f"unfinished: {', '.join(unfinished)}" if unfinished else "there is nothing to ask for",
-            hint="" if unfinished else "airlock import MEDIUM says what is missing or damaged",
-        )
+    if not unfinished:
+        raise NotFound("no set is unfinished here", why="there is nothing to ask for", hint="airlock import MEDIUM says what is missing or damaged")
+    if set_id:
+        raise NotFound(f"set {set_id}: is not unfinished here", why=f"unfinished: {', '.join(unfinished)}", hint="airlock import MEDIUM")
     if len(unfinished) > 1:
         hint = "\n".join(f"airlock repair-request {each} --to MEDIUM" for each in unfinished)
         raise Usage("several sets are unfinished here", why="each is asked for with a command of its own", hint=hint)
