@@ -9,8 +9,8 @@ import click
 
 __all__ = ["Share", "Size", "Sizes", "Threshold"]
 
-_SIZE = re.compile(r"([0-9]+)\s*([kKMGT]?)(i?)B?\Z")
-_SHARE = re.compile(r"([0-9]{1,3})(\.[0-9]{1,2})?%?\Z")
+_SIZE = re.compile(r"([0-9]{1,18})\s*(?:([kKMGT])(i?))?B?\Z")
+_SHARE = re.compile(r"([0-9]{1,3})(\.[0-9]{1,2})?%\Z")
 
 
 class Size(click.ParamType[int]):
@@ -25,7 +25,7 @@ class Size(click.ParamType[int]):
         match = _SIZE.match(str(value))
         if not match:
             self.fail(f"{value!r} is not a size; write 500M, 1G or 1GiB", param, ctx)
-        power = " kMGT".index(match[2].replace("K", "k") or " ")
+        power = " kMGT".index((match[2] or " ").replace("K", "k"))
         return int(match[1]) * int((1024 if match[3] else 1000) ** power)
 
 

@@ -55,7 +55,13 @@ def read_medium_note(folder: SetFolder) -> MediumNote | None:
     numbers = [note.medium, *(number for span in spans for number in span)]
     if any(type(number) is not int or not 0 <= number <= MAX_PARTS + 1 for number in numbers) or not min(1, len(spans)) <= note.medium <= len(spans):
         return None
-    return note
+    return note if _in_a_row(spans) else None
+
+
+def _in_a_row(spans: Sequence[tuple[int, int]]) -> bool:
+    """Tell whether each medium goes on where the one before it ends, which also bounds how many there can be."""
+    begins = [1, *(last + 1 for _, last in spans)]
+    return spans in ((), ((1, 0),)) or all(first == begin <= last for begin, (first, last) in zip(begins, spans, strict=False))
 
 
 def _label(document: dict[str, Any], folder: SetFolder) -> object:

@@ -540,3 +540,38 @@ def test_source_changed_before_parity(pinned):
     pinned.ok("out", *words)
     assert pinned.ok("in", "import", "a", "c", "--json").json["sets"][0]["healed"] == [4, 5, 6]
     assert big_is_here(pinned)
+
+
+def test_one_part_rotten_and_one_lost_in_a_plain_set(plain):
+    """What first comes back by parity is wrong, because a part it came from is: the digest tells, and then both come back."""
+    rot(part(plain, 1, "plain"))
+    part(plain, 4, "plain").unlink()
+    done = plain.ok("in", "import", "a", "b", "c", "--json")
+    assert done.json["sets"][0]["healed"] == [1, 4]
+    assert big_is_here(plain)
+    assert list(plain.path("in/incoming").iterdir()) == []
+
+
+def test_a_rotten_parity_part_in_a_plain_set(plain):
+    """What it brings back is not taken; another parity part does better."""
+    part(plain, 4, "plain").unlink()
+    rot(part(plain, 7, "plain"))
+    assert plain.ok("in", "import", "a", "b", "c", "--json").json["sets"][0]["healed"] == [4]
+    assert big_is_here(plain)
+    assert list(plain.path("in/incoming").iterdir()) == []
+
+
+def test_only_rotten_parity_parts_in_a_plain_set(plain):
+    """Nothing is taken and nothing kept of what they brought back; a good copy heals."""
+    good = part(plain, 9, "plain").read_bytes()
+    part(plain, 4, "plain").unlink()
+    for number in (7, 8, 9):
+        rot(part(plain, number, "plain"))
+    done = plain.inside("import", "a", "b", "c", "--json")
+    assert (done.code, done.json["error"]["missing"]) == (5, [4])
+    assert "has another digest after it came back by parity" in done.json["error"]["why"]
+    assert not [path for path in plain.path("in/incoming").iterdir() if ".parity-" in path.name]
+    assert not big_is_here(plain)
+    part(plain, 9, "plain").write_bytes(good)
+    assert plain.ok("in", "import", "c", "--json").json["sets"][0]["healed"] == [4]
+    assert big_is_here(plain)
