@@ -59,7 +59,7 @@ def test_the_longest_fits():
         {"v": 2},
         {"note": "by alice"},
     ],
-    ids=str,
+    ids=lambda change: ",".join(change),
 )
 def test_anything_else_is_refused(change):
     with pytest.raises(FormatRefused):
