@@ -37,6 +37,7 @@ class Ring:
         self._to_make = depth
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         self._full: SimpleQueue[tuple[memoryview, list[tuple[Digester, memoryview]]] | SimpleQueue[None] | None] = SimpleQueue()
+        self._failed: BaseException | None = None
         self._thread = Thread(target=self._work, name="airlock-hash", daemon=True)
 
     def __enter__(self) -> Self:
@@ -49,6 +50,7 @@ class Ring:
 
     def take(self) -> memoryview:
         """Return a buffer that nobody reads any more; waits for one.  Only the first thread calls this."""
+        self._raise()
         if self._to_make and self._free.empty():
             self._to_make -= 1
             return memoryview(bytearray(self._size))
@@ -63,6 +65,11 @@ class Ring:
         done: SimpleQueue[None] = SimpleQueue()
         self._full.put(done)
         done.get()
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._failed is not None:
+            raise self._failed
 
     def _work(self) -> None:
         while (item := self._full.get()) is not None:
@@ -70,8 +77,11 @@ class Ring:
                 item.put(None)
                 continue
             buffer, work = item
-            for digester, view in work:
-                digester.update(view)
+            try:
+                for digester, view in work:
+                    digester.update(view)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the first thread must hear of it and not wait for ever
+                self._failed = self._failed or error
             self._free.put(buffer)
 
 

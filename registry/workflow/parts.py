@@ -18,7 +18,7 @@ from registry.media.index import Index, Object, Slice
 from registry.media.ring import Digester, Ring, new_digester
 from registry.media.seal import Seal
 from registry.media.stream import SEGMENT_BYTES
-from registry.store.files import drop_cache, new_file, storage_errors
+from registry.store.files import drop_cache, new_file, storage_errors, write_steadily
 from registry.workflow.logical import LogicalStream, changed
 from registry.workflow.parity_parts import write_parity
 from registry.workflow.progress import Advance
@@ -176,7 +176,7 @@ class Parts:
         path = self._written[number]
         with self._medium(path.parent.parent), new_file(path) as sink:
             writer = self._seal.part_writer(sink, self.index.part_length(number), number)
-            cursor = _Cursor(work)
+            cursor, written = _Cursor(work), 0
             while not writer.done:
                 buffer = self._ring.take()
                 segment = buffer[: writer.wants]
@@ -186,6 +186,8 @@ class Parts:
                     jobs.append((digester, view))
                 self._ring.hand_over(buffer, jobs)
                 writer.seal(segment)
+                write_steadily(sink.fileno(), written, len(segment))
+                written += len(segment)
                 advance(len(segment))
 
     def _is_whole(self, number: int) -> bool:

@@ -20,7 +20,7 @@ from registry.media.ring import Digester, Ring, new_digester
 from registry.media.seal import PartReader, Seal
 from registry.media.stream import SEGMENT_BYTES, Source
 from registry.store.blobs import LocalBlobStore
-from registry.store.files import new_file, storage_errors, write_all
+from registry.store.files import new_file, storage_errors, write_all, write_steadily
 from registry.store.medium import SetFolder, differs_from_sums
 from registry.workflow.arrivals import Arrivals
 from registry.workflow.logical import LogicalStream
@@ -181,6 +181,7 @@ class Receiver:
                     if (job := self._to_hash(piece, start, view)) is not None:
                         jobs.append(job)
                     _write_at(files[piece.object.digest], view, start)
+                    write_steadily(files[piece.object.digest], start, len(view))
                 ring.hand_over(buffer, jobs)
                 begin += len(segment)
                 advance(len(segment))

@@ -50,3 +50,18 @@ def test_a_failure_ends_the_thread():
     with pytest.raises(ValueError, match="mine"), ring:
         raise ValueError("mine")
     assert not ring._thread.is_alive()
+
+
+def test_a_failure_of_the_second_thread_is_heard_of():
+    """Whoever takes the next buffer, or waits, gets the error instead of waiting for ever."""
+
+    class Broken:
+        def update(self, data):
+            raise MemoryError("no more")
+
+    with Ring(16, depth=1) as ring:
+        ring.hand_over(ring.take(), [(Broken(), memoryview(b""))])
+        with pytest.raises(MemoryError, match="no more"):
+            ring.settle()
+        with pytest.raises(MemoryError, match="no more"):
+            ring.take()

@@ -59,7 +59,7 @@ def test_the_longest_fits():
         {"v": 2},
         {"note": "by alice"},
     ],
-    ids=lambda change: ",".join(change),
+    ids=",".join,
 )
 def test_anything_else_is_refused(change):
     with pytest.raises(FormatRefused):
