@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from registry.cli.output import grouped, human_bytes, table
+from registry.cli.repairs import answer_repair
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
-from registry.cli.sizes import Share, Size, Sizes
+from registry.cli.values import Share, Size, Sizes
 from registry.content.reference import parse_reference
 from registry.errors import Usage
 from registry.workflow.carried import Shape
@@ -152,7 +153,12 @@ def _parts(first: int, last: int) -> str:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--to", "media", required=True, multiple=True, type=_existing, metavar="DIR", help="Where a medium is mounted; several for several.")
 @click.option(
-    "--recipient", "recipients", required=True, multiple=True, type=_existing, metavar="FILE", help="A site's site.pub; several for several sites."
+    "--recipient",
+    "recipients",
+    multiple=True,
+    type=_existing,
+    metavar="FILE",
+    help="A site's site.pub; several for several sites.  [required unless --repair]",
 )
 @click.option("--escrow", type=_existing, metavar="FILE", help="An escrow.pub: whoever keeps the escrow can open the set, too.")
 @click.option("--since", multiple=True, type=_existing, metavar="PATH", help="A receipt, or a medium with receipts: leave out what all sites hold.")
@@ -160,6 +166,13 @@ def _parts(first: int, last: int) -> str:
 @_shape_options
 @click.option("--label", "labels", multiple=True, metavar="TEXT", help="What is written on a medium, in the order of the media.")
 @click.option("--no-read-back", is_flag=True, help="Don't read the media again after writing; cheap sticks lose what they acknowledged.")
+@click.option(
+    "--repair",
+    "repair_path",
+    type=_existing,
+    metavar="PATH",
+    help="Write just the parts that a site's repair request asks for: a file, or its medium.",
+)
 @click.option("--no-seal", is_flag=True, help="Leave the set plain: for media that are encrypted themselves (LUKS2, BitLocker, hardware).")
 @pass_settings
 def export_command(
@@ -177,6 +190,7 @@ def export_command(
     metadata_only: bool,
     labels: tuple[str, ...],
     no_read_back: bool,
+    repair_path: Path | None,
     no_seal: bool,
 ) -> None:
     r"""Sign the pinned models, seal them to sites and write them to media.
@@ -190,7 +204,18 @@ def export_command(
       airlock export --to /media/a --to /media/b --recipient site.pub --parity 5%
       airlock export --to /media/usb --media 32G,64G --recipient site.pub
       airlock export --to /media/usb --recipient site.pub --since /media/usb
+      airlock export --repair /media/usb --to /media/usb
     """
+    if repair_path is not None:
+        others = bool(names or recipients or escrow or since or assume_held or sizes or part_size or parity or metadata_only or no_seal)
+        answer_repair(settings, repair_path, media, labels, read_back=not no_read_back, others=others)
+        return
+    if not recipients:
+        raise Usage(
+            "Missing option '--recipient'",
+            why="a set is sealed to the sites that may open it",
+            hint="airlock export --to MEDIUM --recipient site.pub",
+        )
     settings.unchanged = "no set was finished; the same command continues where this one stopped"
     contents = _contents(names, metadata_only=metadata_only, part_size=part_size, parity=parity, sealed=not no_seal)
     way = Way(open_slots(media, sizes, _asking(settings)), labels, read_back=not no_read_back)

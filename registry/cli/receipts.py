@@ -17,7 +17,7 @@ from registry.workflow.accept_receipt import AcceptedHere, accept_receipts
 from registry.workflow.adopt import Adopted, AdoptedState, adopt, adopted_states
 from registry.workflow.receipt import make_receipt
 
-__all__ = ["COMMANDS"]
+__all__ = ["adopt_command", "receipt_command"]
 
 _path = click.Path(path_type=Path)
 _SHOWN = 12
@@ -215,6 +215,3 @@ def _state_json(each: AdoptedState) -> dict[str, Any]:
         "releases": list(each.releases),
         "unchanged": each.unchanged,
     }
-
-
-COMMANDS = (receipt_command, adopt_command)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from registry.errors import FormatRefused, NotFound, Usage
 from registry.media.sets import FOLDER
-from registry.store.files import fsync_directory
+from registry.store.folders import make_folder, named_folder
 
 __all__ = ["find_receipts", "new_receipt_path"]
 
@@ -31,7 +31,7 @@ def new_receipt_path(to: Path, site: str, now: datetime) -> Path:
         OSError: as the operating system says.
     """
     if to.is_dir():
-        return _made(_made(to, FOLDER), _RECEIPTS) / f"{site[:8]}-{now.strftime('%Y%m%dT%H%M%SZ')}.receipt"
+        return make_folder(make_folder(to, FOLDER), _RECEIPTS) / f"{site[:8]}-{now.strftime('%Y%m%dT%H%M%SZ')}.receipt"
     if not to.parent.is_dir():
         raise NotFound(f"{to}: no such directory", hint="name the directory where the medium is mounted, or a file in a directory that is there")
     if to.exists() and not to.is_file():
@@ -71,24 +71,5 @@ def find_receipts(path: Path) -> list[Path]:
 def _receipts_folder(path: Path) -> Path | None:
     if path.name.lower() == _RECEIPTS:
         return path
-    top = _named(path, FOLDER) or (path if path.name.lower() == FOLDER else None)
-    return _named(top, _RECEIPTS) if top is not None else None
-
-
-def _named(directory: Path, name: str) -> Path | None:
-    """Return the folder of this name in ``directory``, whatever its letter case, or None."""
-    named = [entry for entry in directory.iterdir() if entry.name.lower() == name]
-    if len(named) > 1:
-        raise FormatRefused(f"{directory}: more than one folder is called {name}", why="their names differ in letter case only")
-    if named and (named[0].is_symlink() or not named[0].is_dir()):
-        raise FormatRefused(f"{named[0]}: not a folder", why="links and files have no place there", hint="use another medium, and keep this one")
-    return named[0] if named else None
-
-
-def _made(directory: Path, name: str) -> Path:
-    folder = _named(directory, name)
-    if folder is None:
-        folder = directory / name
-        folder.mkdir()
-        fsync_directory(directory)
-    return folder
+    top = named_folder(path, FOLDER) or (path if path.name.lower() == FOLDER else None)
+    return named_folder(top, _RECEIPTS) if top is not None else None

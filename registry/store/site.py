@@ -404,4 +404,5 @@ _VERBS: Mapping[str, Effect] = {
     "release.withdraw": _release_withdraw,
     "set.complete": _set_complete,
     "set.refuse": _nothing,
+    "repair.request": _nothing,
 }

@@ -6,8 +6,6 @@ whether it knows that site.  The schema is fixed: digests, numbers, times and se
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from securesystemslib.signer import Signer, SSlibKey
 from registry.content import canonical
 from registry.content.digest import Digest, parse_digest
 from registry.errors import FormatRefused
-from registry.trust.envelope import RECEIPT_TYPE, envelop, open_envelope
+from registry.trust.envelope import RECEIPT_TYPE, envelop, open_self_signed
 from registry.trust.keys import public_from_json, public_to_json
 
 __all__ = [
@@ -116,13 +114,7 @@ def open_receipt(envelope: bytes, *, what: str) -> Receipt:
         FormatRefused: not a receipt of this version, or in another spelling.
         SignatureRefused: not signed by the site that it names.
     """
-    document = canonical.load(envelope, what=what, limit=MAX_ENVELOPE_BYTES)
-    try:
-        payload = base64.b64decode(document["payload"], validate=True)
-        key = public_from_json(canonical.load(payload, what=what, limit=MAX_RECEIPT_BYTES)["receipt_key"], what=what)
-    except (KeyError, TypeError, ValueError, binascii.Error):
-        raise _not_a_receipt(what, "it has no receipt key") from None
-    return parse_receipt(open_envelope(envelope, RECEIPT_TYPE, [key], 1, what=what, limit=MAX_ENVELOPE_BYTES).payload, what=what)
+    return parse_receipt(open_self_signed(envelope, RECEIPT_TYPE, what=what, limit=MAX_ENVELOPE_BYTES), what=what)
 
 
 def parse_receipt(data: bytes, *, what: str) -> Receipt:

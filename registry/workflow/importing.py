@@ -265,7 +265,7 @@ def _receive(
 
 def _expected(receiver: Receiver, index: Index, notes: Sequence[MediumNote], waiting: Sequence[VerifiedRelease]) -> Expected:
     """Return what ``import --status`` is to know of a set, with what its media hint about each other."""
-    labels = {note.medium: note.label for note in notes}
+    labels = {note.medium: note.label for note in notes if note.medium}  # a repair is none of the set's media
     spans = max((note.spans for note in notes), key=len, default=())
     return Expected(
         set_id=index.set_id,
