@@ -29,7 +29,16 @@ from registry.workflow.arrivals import Arrivals, Expected
 from registry.workflow.bases import Bases, Checked
 from registry.workflow.evidence import check_evidence
 from registry.workflow.incomplete import incomplete
-from registry.workflow.judging import ArrivingSet, compare_object_map, first_readable, is_here, trusted_publisher, unseal, verify_statements
+from registry.workflow.judging import (
+    ArrivingSet,
+    compare_object_map,
+    first_readable,
+    is_here,
+    newest_first,
+    trusted_publisher,
+    unseal,
+    verify_statements,
+)
 from registry.workflow.medium_notes import MediumNote, read_medium_note
 from registry.workflow.offered import read_metadata
 from registry.workflow.progress import Progress
@@ -152,6 +161,7 @@ def _scan(site: OpenSite, medium: Path, now: datetime) -> list[SetFolder]:
 
 def _import_set(site: OpenSite, folders: list[SetFolder], bases: Bases, outcome: SetOutcome, *, now: datetime, progress: Progress) -> None:
     """Take steps 2 to 9 for one set; step 1 was done when the media were scanned."""
+    folders = newest_first(folders)
     offered = first_readable(folders, read_metadata)
     outcome.publisher = offered.publisher
     record = trusted_publisher(site, folders, offered)
