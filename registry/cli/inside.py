@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from registry.cli.evidence import evidence_command, evidence_json, evidence_lines
+from registry.cli.links import is_stream, take_stdin
 from registry.cli.output import grouped, human_bytes, table
 from registry.cli.serve import serve_command
 from registry.cli.settings import ActorCommand, AirlockCommand, AirlockGroup, Settings, pass_settings
@@ -115,14 +116,17 @@ site_group.add_command(tls_init_command)
 def import_command(settings: Settings, media: tuple[Path, ...]) -> None:
     r"""Verify what is on a medium and take it into quarantine.
 
-    Nothing that is imported is served before somebody approves and promotes it.  An interrupted import continues with the same command.
+    Nothing that is imported is served before somebody approves and promotes it.  An interrupted import continues with the same command.  With - in
+    the place of DIR the set comes as a stream on stdin.
 
     \b
-    Example:
+    Examples:
       airlock import /media/usb
+      airlock import - < /dev/nst0
     """
     settings.unchanged = f"nothing was imported; {_NOTHING_MOVED}"
-    done = import_media(settings.home, media, settings.credentials, now=datetime.now(UTC), progress=settings.progress)
+    sources = [take_stdin(settings)] if is_stream(media, "") else media
+    done = import_media(settings.home, sources, settings.credentials, now=datetime.now(UTC), progress=settings.progress)
     for outcome in done.sets:
         if outcome.litter:
             settings.output.note(f"set {outcome.set_id}: ignored, never opened: {', '.join(outcome.litter)}")
