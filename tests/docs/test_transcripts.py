@@ -9,6 +9,7 @@ AFTER_THE_JOURNEY = [
     "docs/how-to/check-a-medium-by-hand.md",
     "docs/how-to/kiosk-and-courier.md",
     "docs/how-to/oms.md",
+    "docs/how-to/one-way-links.md",
 ]
 
 
