@@ -12,11 +12,13 @@ import click
 
 from registry.cli.links import is_stream, take_stdout
 from registry.cli.output import grouped, human_bytes, table
+from registry.cli.repairs import answer_repair
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
-from registry.cli.sizes import Share, Size, Sizes
+from registry.cli.values import Share, Size, Sizes
 from registry.content.reference import parse_reference
 from registry.errors import Usage
 from registry.workflow.carried import Shape
+from registry.workflow.delta import Known
 from registry.workflow.export import Contents, Exported, export
 from registry.workflow.known_recipients import ESCROW
 from registry.workflow.planning import Plan, plan_export
@@ -80,7 +82,7 @@ def plan_command(
     if sizes:
         found = plan_export(settings.home, contents, _imagined(sizes))
         settings.output.result(_plan_json(found), _describe_plan(found))
-        settings.output.next_step(f"airlock export --to MEDIUM --media {','.join(map(str, sizes))} --recipient site.pub")
+        settings.output.next_step(f"airlock export --to MEDIUM --media {','.join(map(_short, sizes))} --recipient site.pub")
         return
     plans = {size: plan_export(settings.home, contents, _imagined((size,))) for size in capacities}
     document = {"plans": [{"capacity": size, **_plan_json(each)} for size, each in plans.items()]}
@@ -91,6 +93,12 @@ def plan_command(
     text = f"{human_bytes(total.layout.size)} in models{_duration(total)}\n\n{table(('MEDIA THAT TAKE', 'NEEDED', 'PARTS', 'OF AT MOST'), rows)}"
     settings.output.result(document, text)
     settings.output.next_step("airlock plan --media 128G,128G   # your media", "airlock export --to MEDIUM --recipient site.pub")
+
+
+def _short(size: int) -> str:
+    """Return a size as it may be typed: 32G rather than 32000000000."""
+    power, letter = next(((power, letter) for power, letter in ((10**9, "G"), (10**6, "M"), (1, "")) if size % power == 0), (1, ""))
+    return f"{size // power}{letter}"
 
 
 def _imagined(sizes: tuple[int, ...]) -> Slots:
@@ -149,12 +157,26 @@ def _parts(first: int, last: int) -> str:
     "--to", "media", required=True, multiple=True, type=_existing, metavar="DIR", help="Where a medium is mounted; several for several; - for stdout."
 )
 @click.option(
-    "--recipient", "recipients", required=True, multiple=True, type=_existing, metavar="FILE", help="A site's site.pub; several for several sites."
+    "--recipient",
+    "recipients",
+    multiple=True,
+    type=_existing,
+    metavar="FILE",
+    help="A site's site.pub; several for several sites.  [required unless --repair]",
 )
 @click.option("--escrow", type=_existing, metavar="FILE", help="An escrow.pub: whoever keeps the escrow can open the set, too.")
+@click.option("--since", multiple=True, type=_existing, metavar="PATH", help="A receipt, or a medium with receipts: leave out what all sites hold.")
+@click.option("--assume-held", multiple=True, metavar="SET", help="For sites that send no receipts: leave out what this set brought them.")
 @_shape_options
 @click.option("--label", "labels", multiple=True, metavar="TEXT", help="What is written on a medium, in the order of the media.")
 @click.option("--no-read-back", is_flag=True, help="Don't read the media again after writing; cheap sticks lose what they acknowledged.")
+@click.option(
+    "--repair",
+    "repair_path",
+    type=_existing,
+    metavar="PATH",
+    help="Write just the parts that a site's repair request asks for: a file, or its medium.",
+)
 @click.option("--no-seal", is_flag=True, help="Leave the set plain: for media that are encrypted themselves (LUKS2, BitLocker, hardware).")
 @pass_settings
 def export_command(
@@ -164,12 +186,15 @@ def export_command(
     media: tuple[Path, ...],
     recipients: tuple[Path, ...],
     escrow: Path | None,
+    since: tuple[Path, ...],
+    assume_held: tuple[str, ...],
     sizes: tuple[int, ...],
     part_size: int | None,
     parity: Fraction,
     metadata_only: bool,
     labels: tuple[str, ...],
     no_read_back: bool,
+    repair_path: Path | None,
     no_seal: bool,
 ) -> None:
     r"""Sign the pinned models, seal them to sites and write them to media.
@@ -185,13 +210,37 @@ def export_command(
       airlock export --to /media/usb --recipient site.pub
       airlock export --to /media/a --to /media/b --recipient site.pub --parity 5%
       airlock export --to /media/usb --media 32G,64G --recipient site.pub
+      airlock export --to /media/usb --recipient site.pub --since /media/usb
       airlock export --to - --recipient site.pub | ssh GATEWAY airlock import -
+      airlock export --repair /media/usb --to /media/usb
     """
+    streamed = is_stream(media, "--to ")
+    if repair_path is not None:
+        if streamed:
+            raise Usage("a repair goes on a medium", why="--to - sends whole sets", hint="airlock export --repair REQUEST --to MEDIUM")
+        others = bool(names or recipients or escrow or since or assume_held or sizes or part_size or parity or metadata_only or no_seal)
+        answer_repair(settings, repair_path, media, labels, read_back=not no_read_back, others=others)
+        return
+    if not recipients:
+        raise Usage(
+            "Missing option '--recipient'",
+            why="a set is sealed to the sites that may open it",
+            hint="airlock export --to MEDIUM --recipient site.pub",
+        )
     settings.unchanged = "no set was finished; the same command continues where this one stopped"
     contents = _contents(names, metadata_only=metadata_only, part_size=part_size, parity=parity, sealed=not no_seal)
-    streamed = is_stream(media, "--to ")
     way = _link(settings, sizes, labels) if streamed else Way(open_slots(media, sizes, _asking(settings)), labels, read_back=not no_read_back)
-    done = export(settings.home, contents, way, recipients, settings.passphrase, escrow=escrow, now=datetime.now(UTC), progress=settings.progress)
+    done = export(
+        settings.home,
+        contents,
+        way,
+        recipients,
+        settings.passphrase,
+        escrow=escrow,
+        known=Known(since, assume_held),
+        now=datetime.now(UTC),
+        progress=settings.progress,
+    )
     for name, digits in done.new_recipients:
         who = "the escrow" if name == ESCROW else f"site {name[:8]}"
         settings.output.note(f"new recipient, {who}: compare its fingerprint by phone: {grouped(digits)}")
@@ -245,6 +294,7 @@ def _exported_json(done: Exported, *, read_back: bool) -> dict[str, Any]:
         "parity_parts": len(index.numbers) - index.parts,
         "sealed": done.begun.seal.key is not None,
         "media": [_medium_json(each) for each in done.media],
+        "left_out": {"objects": len(index.have), "size": sum(each.size for each in index.have)},
         "continued": done.continued,
         "read_back": read_back,
     }
@@ -273,6 +323,8 @@ def _describe_exported(done: Exported, *, read_back: bool, streamed: bool) -> st
         (f"{each.medium} of {len(done.media)}", each.label, _parts(each.span.first, each.span.last), str(each.folder or "written before"))
         for each in done.media
     ]
+    if index.have:
+        how += f", {human_bytes(sum(each.size for each in index.have))} in {len(index.have)} blob(s) left out"
     if streamed:
         return f"{table(('NAME', 'RELEASE', 'SIZE', ''), rows)}\n\nset          {done.set_id}, {how}, sent\nfingerprint  {grouped(done.fingerprint)}"
     where = f"folder       {done.folder}" if len(media) == 1 else "\n" + table(("MEDIUM", "LABEL", "PARTS", "FOLDER"), media) + "\n"

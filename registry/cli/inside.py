@@ -8,13 +8,10 @@ from typing import Any
 
 import click
 
-from registry.cli.evidence import evidence_command, evidence_json, evidence_lines
-from registry.cli.links import is_stream, take_stdin
+from registry.cli.evidence import evidence_json, evidence_lines
 from registry.cli.output import grouped, human_bytes, table
-from registry.cli.serve import serve_command
 from registry.cli.settings import ActorCommand, AirlockCommand, AirlockGroup, Settings, pass_settings
 from registry.cli.tls import tls_init_command
-from registry.cli.trust import trust_group
 from registry.content.reference import parse_selector
 from registry.errors import NotFound, StoreFailed
 from registry.media.suites import SUITE_XWING, SUITES
@@ -22,17 +19,23 @@ from registry.store.home import SITE
 from registry.store.log import Event
 from registry.store.site import PROMOTED, QUARANTINE, CatalogRelease
 from registry.trust.statement import Release, parse_statement
-from registry.trust.withdrawal import Severity
-from registry.workflow.affected import Affected, nodes_with
 from registry.workflow.check import check
-from registry.workflow.importing import SetOutcome, import_media
 from registry.workflow.lifecycle import Moved, approve, promote, rollback
 from registry.workflow.rotate import rotate_key
 from registry.workflow.site import init_site, read_site
 from registry.workflow.site_card import FILE_NAME
 from registry.workflow.station import read_station
 
-__all__ = ["COMMANDS"]
+__all__ = [
+    "approve_command",
+    "check_command",
+    "list_command",
+    "log_command",
+    "promote_command",
+    "rollback_command",
+    "show_command",
+    "site_group",
+]
 
 _directory = click.Path(path_type=Path)
 _NOTHING_MOVED = "what is served has not changed"
@@ -108,91 +111,6 @@ def site_rotate_key_command(settings: Settings, *, suite: str | None) -> None:
 
 
 site_group.add_command(tls_init_command)
-
-
-@click.command("import", cls=ActorCommand)
-@click.argument("media", nargs=-1, required=True, type=_directory, metavar="DIR...")
-@pass_settings
-def import_command(settings: Settings, media: tuple[Path, ...]) -> None:
-    r"""Verify what is on a medium and take it into quarantine.
-
-    Nothing that is imported is served before somebody approves and promotes it.  An interrupted import continues with the same command.  With - in
-    the place of DIR the set comes as a stream on stdin.
-
-    \b
-    Examples:
-      airlock import /media/usb
-      airlock import - < /dev/nst0
-    """
-    settings.unchanged = f"nothing was imported; {_NOTHING_MOVED}"
-    sources = [take_stdin(settings)] if is_stream(media, "") else media
-    done = import_media(settings.home, sources, settings.credentials, now=datetime.now(UTC), progress=settings.progress)
-    for outcome in done.sets:
-        if outcome.litter:
-            settings.output.note(f"set {outcome.set_id}: ignored, never opened: {', '.join(outcome.litter)}")
-    withdrawn = _tell_withdrawn(settings, [each for outcome in done.sets for each in outcome.withdrawn])
-    problem = done.problem()
-    new = [name for outcome in done.sets for name in outcome.new]
-    if problem is not None:
-        others = [each for outcome in done.sets for each in outcome.problems() if each is not problem]
-        for other in others:
-            settings.output.warn(str(other))
-        problem.unchanged = f"imported all the same: {', '.join(new)}; {_NOTHING_MOVED}" if new else settings.unchanged
-        raise problem
-    text = "\n".join(filter(None, map(_describe_set, done.sets)))
-    settings.output.result({"sets": [_set_json(outcome) for outcome in done.sets], "withdrawn": withdrawn}, text)
-    settings.output.next_step(*(f"airlock approve {name}" for name in new))
-
-
-def _tell_withdrawn(settings: Settings, releases: list[CatalogRelease]) -> list[dict[str, Any]]:
-    """Warn of each release that its publisher withdrew, and name the nodes that have it."""
-    affected = nodes_with(settings.home, [each.manifest for each in releases]) if releases else Affected({})
-    if affected.unknown:
-        settings.output.warn(affected.unknown)
-    document = []
-    for each in releases:
-        assert each.withdrawal is not None
-        stopped = each.withdrawal.severity is Severity.STOP
-        nodes = affected.nodes.get(each.manifest, ())
-        settings.output.warn(f"{each.name} was withdrawn by its publisher: {each.withdrawal.why}")
-        settings.output.warn(
-            "it is no longer served" if stopped else f"it is {each.state} until somebody acts: airlock withdraw {each.reference}@{each.number}"
-        )
-        settings.output.warn(f"pulled by: {', '.join(nodes) or 'no node, as far as the access journal here knows'}")
-        document.append(
-            {
-                "name": str(each.reference),
-                "release": each.number,
-                "manifest": each.manifest,
-                "severity": str(each.withdrawal.severity),
-                "why": each.withdrawal.why,
-                "nodes": list(nodes),
-            }
-        )
-    return document
-
-
-def _set_json(outcome: SetOutcome) -> dict[str, Any]:
-    return {
-        "set": outcome.set_id,
-        "publisher": outcome.publisher,
-        "metadata": outcome.age,
-        "new": outcome.new,
-        "present": outcome.present,
-        "ignored": list(outcome.litter),
-        "refused": [each.as_json() for each in outcome.problems()],
-    }
-
-
-def _describe_set(outcome: SetOutcome) -> str:
-    if outcome.problem is not None:
-        return f"set {outcome.set_id}: skipped, {outcome.problem.what.partition(': ')[2] or outcome.problem.what}"
-    if not outcome.new and outcome.age == "newer":
-        return f"set {outcome.set_id}: newer metadata accepted, no new release"
-    if not outcome.new:
-        return f"set {outcome.set_id}: nothing to do, {len(outcome.present)} release(s) are here already"
-    rows = [f"quarantine  {name}" for name in outcome.new] + [f"here        {name}" for name in outcome.present]
-    return "\n".join([f"set {outcome.set_id}: verified", *rows])
 
 
 @click.command("list", cls=AirlockCommand)
@@ -396,6 +314,8 @@ def _subject(event: Event) -> str:
         return f"{subject['repository']}:{subject['tag']}-r{subject['number']}  {str(subject['manifest'])[:19]}…"
     if "what" in subject:
         return str(subject["what"])
+    if "objects" in subject:
+        return f"{subject['objects']} blob(s) named"
     if "label" in subject:
         return f"medium {subject['label']}" + (f" of set {subject['set']}" if subject["set"] else "")
     if "set" in subject:
@@ -436,19 +356,3 @@ def check_command(settings: Settings, *, no_contents: bool) -> None:
     how = "present" if no_contents else "whole"
     text = f"ok: {done.events} event(s) in the log, {done.releases} release(s), {done.blobs} blob(s) {how} ({human_bytes(done.size)})"
     settings.output.result(document, text)
-
-
-COMMANDS = (
-    site_group,
-    trust_group,
-    import_command,
-    list_command,
-    show_command,
-    evidence_command,
-    approve_command,
-    promote_command,
-    rollback_command,
-    serve_command,
-    log_command,
-    check_command,
-)

@@ -30,6 +30,7 @@ from registry.store.people import (
     proposals_in,
     settle,
 )
+from registry.store.station_keys import STATION_KEYS_SCHEMA, STATION_KEYS_TABLES, STATION_KEYS_VERBS
 from registry.trust.refresh import TrustedMetadata
 from registry.trust.withdrawal import Severity, Withdrawal
 
@@ -51,9 +52,12 @@ CREATE TABLE releases (
   PRIMARY KEY (publisher, repository, tag, number), UNIQUE (repository, tag, number)
 );
 CREATE UNIQUE INDEX one_promoted_per_tag ON releases (repository, tag) WHERE state = 'promoted';
-CREATE TABLE sets (set_id TEXT PRIMARY KEY, publisher TEXT NOT NULL, header TEXT NOT NULL, completed TEXT NOT NULL);
+CREATE TABLE sets (
+  set_id TEXT PRIMARY KEY, publisher TEXT NOT NULL, header TEXT NOT NULL, completed TEXT NOT NULL,
+  received INTEGER NOT NULL, milliseconds INTEGER NOT NULL
+);
 """
-_TABLES = ("people", "proposals", "site", "epochs", "publishers", "releases", "sets", *CALLERS_TABLES, *CUSTODY_TABLES)
+_TABLES = ("people", "proposals", "site", "epochs", "publishers", "releases", "sets", *CALLERS_TABLES, *CUSTODY_TABLES, *STATION_KEYS_TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ class Site(Log):
     """The site's database."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        schema = PEOPLE_SCHEMA + _SCHEMA + CALLERS_SCHEMA + CUSTODY_SCHEMA
+        schema = PEOPLE_SCHEMA + _SCHEMA + CALLERS_SCHEMA + CUSTODY_SCHEMA + STATION_KEYS_SCHEMA
         super().__init__(path, Projection(schema, _TABLES, _apply, actors), create=create)
 
     def site(self) -> str:
@@ -189,6 +193,11 @@ class Site(Log):
     def completed_sets(self) -> dict[str, Digest]:
         """Return the sets that were imported whole: set id to header digest."""
         return {row["set_id"]: Digest(row["header"]) for row in self.db.query("SELECT set_id, header FROM sets")}
+
+    def received_lately(self) -> tuple[int, int]:
+        """Return how many bytes the imports that completed the newest ten sets read, and in how many milliseconds."""
+        rows = self.db.execute("SELECT received, milliseconds FROM sets WHERE received > 0 ORDER BY set_id DESC LIMIT 10").fetchall()
+        return sum(received for received, _ in rows), sum(milliseconds for _, milliseconds in rows)
 
     def media(self) -> list[Medium]:
         """Return every medium that came in or was read, the newest set first."""
@@ -354,6 +363,7 @@ def _release_withdraw(database: Database, event: Event, subject: dict[str, Any])
 
 def _set_complete(database: Database, event: Event, subject: dict[str, Any]) -> None:
     row = {"set_id": subject["set"], "publisher": subject["publisher"], "header": subject["header"], "completed": event.time}
+    row |= {name: subject.get(name, 0) for name in ("received", "milliseconds")}  # events before 0.1.0 ended don't tell
     database.table("sets").insert(row, replace=True)
 
 
@@ -378,6 +388,7 @@ _VERBS: Mapping[str, Effect] = {
     **ACT_VERBS,
     **CALLERS_VERBS,
     **SITE_CUSTODY_VERBS,
+    **STATION_KEYS_VERBS,
     "act.confirm": _act_confirm,
     "site.init": _site_init,
     "site.rotate": _nothing,
@@ -393,4 +404,5 @@ _VERBS: Mapping[str, Effect] = {
     "release.withdraw": _release_withdraw,
     "set.complete": _set_complete,
     "set.refuse": _nothing,
+    "repair.request": _nothing,
 }

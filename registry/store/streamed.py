@@ -33,9 +33,6 @@ class Inlet:
 
     source: Source
 
-    def __str__(self) -> str:
-        return str(STREAM)
-
 
 def sets_at(medium: Path | Inlet) -> list[SetFolder]:
     """Return the sets on a medium, newest first, or the one that a stream brings.

@@ -7,43 +7,41 @@ visible, alone, so that one bad model doesn't hold back nineteen good ones.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
 from registry.content.digest import Digest, digest_of
-from registry.errors import AirlockError, FormatRefused, MediumDamaged, OlderRefused, RecipientRefused, Refused, StoreFailed, TrustRefused
+from registry.errors import AirlockError, MediumDamaged, OlderRefused, RecipientRefused, Refused, StoreFailed
 from registry.media.index import Index
-from registry.media.seal import Seal
-from registry.media.sets import Header
 from registry.store.files import storage_errors
 from registry.store.home import Home
 from registry.store.medium import SetFolder
-from registry.store.site import WITHDRAWN, CatalogRelease, PublisherRecord
+from registry.store.site import WITHDRAWN, CatalogRelease
 from registry.store.streamed import Inlet, StreamedSet, sets_at
-from registry.trust.keys import short
 from registry.trust.refresh import Age, Refreshed, TrustedMetadata, refresh
 from registry.trust.roles import format_time, target_path
-from registry.trust.statement import parse_statement
-from registry.trust.verifier import VerifiedRelease, verify_release
+from registry.trust.verifier import VerifiedRelease
 from registry.trust.withdrawal import withdrawals_in
 from registry.workflow.actor import Credentials
 from registry.workflow.arrivals import Arrivals, Expected
+from registry.workflow.bases import Bases, Checked
 from registry.workflow.evidence import check_evidence
 from registry.workflow.incomplete import broken_off, incomplete
+from registry.workflow.judging import ArrivingSet, compare_object_map, first_readable, is_here, trusted_publisher, unseal, verify_statements
 from registry.workflow.medium_notes import MediumNote, read_medium_note
-from registry.workflow.offered import read_header, read_index, read_metadata, seal_of
+from registry.workflow.offered import read_metadata
 from registry.workflow.progress import Progress
 from registry.workflow.receive import Receiver
 from registry.workflow.site import OpenSite, open_site, publish
+from registry.workflow.stations import remember_station
 from registry.workflow.structure import check_structure
 
 __all__ = ["Imported", "SetOutcome", "import_media"]
 
 
-T = TypeVar("T")
 _MILD = (OlderRefused, RecipientRefused)
 
 
@@ -59,23 +57,16 @@ class SetOutcome:
     withdrawn: list[CatalogRelease] = field(default_factory=list)
     litter: tuple[str, ...] = ()
     healed: list[int] = field(default_factory=list)
+    lacks_base: bool = False
     media: list[MediumNote] = field(default_factory=list)
+    received: int = 0
+    milliseconds: int = 0
     problem: AirlockError | None = None
     refused: list[AirlockError] = field(default_factory=list)
 
     def problems(self) -> list[AirlockError]:
         """Return every refusal, those of single releases first."""
         return [*self.refused, *([self.problem] if self.problem else [])]
-
-
-@dataclass(frozen=True, slots=True)
-class _ArrivingSet:
-    """A set whose index was unsealed and verified."""
-
-    folders: list[SetFolder]
-    header: Header
-    seal: Seal
-    index: Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,26 +103,41 @@ def import_media(home: Home, media: Sequence[Path | Inlet], credentials: Credent
         for medium in media:
             for folder in _scan(site, medium, now):
                 folders.setdefault(folder.set_id, []).append(folder)
-        outcomes = []
+        bases = Bases(site, progress)
+        outcomes: dict[str, SetOutcome] = {}
         for set_id in sorted(folders, reverse=True):
-            outcome = SetOutcome(set_id, litter=tuple(name for folder in folders[set_id] for name in folder.litter))
-            try:
-                _import_set(site, folders[set_id], outcome, now, progress)
-            except StoreFailed:
-                raise
-            except AirlockError as refusal:
-                outcome.problem = refusal
-            outcome.problem = _ended(folders[set_id], outcome.problem, progress)
-            _note_media(site, outcome, now)
+            outcomes[set_id] = _import_one(site, folders[set_id], bases, now, progress)
+        # The newest metadata come first, and what a set left out lies in an older one: perhaps on the same medium.
+        for set_id in sorted(set_id for set_id, outcome in outcomes.items() if outcome.lacks_base and len(outcomes) > 1):
+            outcomes[set_id] = _again(outcomes[set_id], _import_one(site, folders[set_id], bases, now, progress))
+        for outcome in outcomes.values():
             for problem in outcome.problems():
                 if not isinstance(problem, _MILD):
                     _record_refusal(site, outcome, problem, now)
-            outcomes.append(outcome)
-        imported = Imported(tuple(outcomes))
+        imported = Imported(tuple(outcomes.values()))
         for outcome, problem in imported.passed_over():
             _record_refusal(site, outcome, problem, now)
         publish(home, site.log)
     return imported
+
+
+def _import_one(site: OpenSite, folders: list[SetFolder], bases: Bases, now: datetime, progress: Progress) -> SetOutcome:
+    outcome = SetOutcome(folders[0].set_id, litter=tuple(name for folder in folders for name in folder.litter))
+    try:
+        _import_set(site, folders, bases, outcome, now=now, progress=progress)
+    except StoreFailed:
+        raise
+    except AirlockError as refusal:
+        outcome.problem = refusal
+    outcome.problem = _ended(folders, outcome.problem, progress)
+    _note_media(site, outcome, now)
+    return outcome
+
+
+def _again(first: SetOutcome, second: SetOutcome) -> SetOutcome:
+    """Return what became of a set that was tried twice."""
+    present = [name for name in second.present if name not in first.new]
+    return replace(second, age=first.age, withdrawn=first.withdrawn, new=[*first.new, *second.new], present=present)
 
 
 def _ended(folders: list[SetFolder], problem: AirlockError | None, progress: Progress) -> AirlockError | None:
@@ -156,19 +162,11 @@ def _scan(site: OpenSite, medium: Path | Inlet, now: datetime) -> list[SetFolder
         raise
 
 
-def _import_set(site: OpenSite, folders: list[SetFolder], outcome: SetOutcome, now: datetime, progress: Progress) -> None:
+def _import_set(site: OpenSite, folders: list[SetFolder], bases: Bases, outcome: SetOutcome, *, now: datetime, progress: Progress) -> None:
     """Take steps 2 to 9 for one set; step 1 was done when the media were scanned."""
-    offered = _first_readable(folders, read_metadata)
+    offered = first_readable(folders, read_metadata)
     outcome.publisher = offered.publisher
-    record = site.log.publisher(offered.publisher)
-    if record is None:
-        raise TrustRefused(
-            f"set {outcome.set_id}: by a publisher that is not trusted here",
-            why=f"publisher {offered.publisher}",
-            hint=f"ask the publisher for the root's fingerprint by phone, then: airlock trust add {folders[0].path.parent.parent} --fingerprint …",
-        )
-    if not record.trusted:
-        raise _no_longer_trusted(outcome.set_id, record)
+    record = trusted_publisher(site, folders, offered)
     # Steps 2 and 3: time, then TUF on copies of what is trusted; commit A.
     before = site.log.trusted_metadata(record)
     refreshed = refresh(before, offered, now=now, floor=site.log.newest_issued())
@@ -177,16 +175,20 @@ def _import_set(site: OpenSite, folders: list[SetFolder], outcome: SetOutcome, n
     if refreshed.age is Age.NEWER or (refreshed.age is Age.SAME and epoch is not None):
         outcome.withdrawn = _accept_metadata(site, before, refreshed, outcome.set_id, now)
     # Step 4: header, set key, index.
-    arriving = _unseal(site, folders, refreshed)
+    arriving = unseal(site, folders, refreshed)
     header, index = arriving.header, arriving.index
+    remember_station(site, index, now)
     # Step 5: every statement, and the object map.
-    releases = _verify_statements(site, index, refreshed, record.namespaces, outcome)
-    _compare_object_map(index)
+    releases, outcome.refused = verify_statements(site, index, refreshed, record.namespaces)
+    compare_object_map(index)
     outcome.media = [note for each in folders if (note := read_medium_note(each)) is not None]
-    wanted = [each for each in releases if not _is_here(site, each)]
+    wanted = [each for each in releases if not is_here(site, each)]
     outcome.present = [each.release.name for each in releases if each not in wanted]
-    if wanted:
-        _receive(site, arriving, wanted, outcome, now=now, progress=progress)
+    checked = bases.check(index, wanted)
+    outcome.refused += checked.refused
+    outcome.lacks_base = bool(checked.refused)
+    if checked.releases:
+        _receive(site, arriving, checked, outcome, now=now, progress=progress)
     elif refreshed.age is Age.OLDER and not outcome.refused:
         raise OlderRefused(
             f"set {outcome.set_id}: older than what is trusted here, and adds nothing",
@@ -197,24 +199,8 @@ def _import_set(site: OpenSite, folders: list[SetFolder], outcome: SetOutcome, n
     if not outcome.refused and site.log.completed_sets().get(index.set_id) != digest_of(header.to_bytes()):
         with site.log.transaction():
             subject = {"set": index.set_id, "publisher": index.publisher, "header": digest_of(header.to_bytes())}
-            site.log.append("set.complete", subject, signer=site.actor, now=now)
-
-
-def _no_longer_trusted(set_id: str, record: PublisherRecord) -> TrustRefused:
-    if record.replaced_by is not None:
-        why = f"publisher {short(record.publisher)} was replaced by {short(record.replaced_by)} on {record.removed}"
-        return TrustRefused(f"set {set_id}: by a publisher that was replaced", why=why, hint="ask the publisher for a set by the new station")
-    return TrustRefused(
-        f"set {set_id}: by a publisher that is no longer trusted here",
-        why=f"trust in publisher {short(record.publisher)} was removed on {record.removed}",
-        hint="if that was a mistake: airlock trust add MEDIUM --fingerprint …, after comparing by phone",
-    )
-
-
-def _is_here(site: OpenSite, verified: VerifiedRelease) -> bool:
-    release = verified.release
-    known = site.log.release_of(release.reference, release.number)
-    return known is not None and known.publisher == release.publisher
+            measured = {"received": outcome.received, "milliseconds": outcome.milliseconds}
+            site.log.append("set.complete", subject | measured, signer=site.actor, now=now)
 
 
 def _accept_metadata(site: OpenSite, before: TrustedMetadata, refreshed: Refreshed, set_id: str, now: datetime) -> list[CatalogRelease]:
@@ -247,88 +233,10 @@ def _accept_metadata(site: OpenSite, before: TrustedMetadata, refreshed: Refresh
     return withdrawn
 
 
-def _unseal(site: OpenSite, folders: list[SetFolder], refreshed: Refreshed) -> _ArrivingSet:
-    keys, threshold = refreshed.keys("timestamp")
-
-    def unseal(folder: SetFolder) -> tuple[Header, Seal, Index]:
-        header = read_header(folder)
-        seal = _seal(site, header)
-        return header, seal, read_index(folder, header, seal, keys, threshold)
-
-    header, seal, index = _first_readable(folders, unseal)
-    if index.publisher != refreshed.trusted.publisher:
-        raise TrustRefused(f"set {index.set_id}: its index names another publisher", why=f"found {short(index.publisher)}")
-    if site.site not in index.sites:
-        raise RecipientRefused(
-            f"set {index.set_id}: not meant for this site",
-            why=f"this site is {short(site.site)}, the set is for {', '.join(map(short, index.sites))}",
-            hint="ask the publisher for a set for this site; give them this site's site.pub",
-        )
-    return _ArrivingSet(folders, header, seal, index)
-
-
-def _first_readable(folders: list[SetFolder], read: Callable[[SetFolder], T]) -> T:
-    """Return what the first medium gives that can be read; all media of a set, and their copies, say the same."""
-    for folder in folders[:-1]:
-        try:
-            return read(folder)
-        except (MediumDamaged, FormatRefused):
-            continue
-    return read(folders[-1])
-
-
-def _seal(site: OpenSite, header: Header) -> Seal:
-    seal = seal_of(header, site.identities)
-    if seal is None:
-        raise RecipientRefused(
-            f"set {header.set_id}: sealed to others, not to this site",
-            why=f"this site's recipient key is {short(site.identity.recipient.key_id)}, the set is sealed to {', '.join(map(short, header.keys))}",
-            hint=f"give the publisher this site's site.pub ({site.home.root / 'site.pub'}) and ask for a fresh export",
-        )
-    return seal
-
-
-def _verify_statements(site: OpenSite, index: Index, refreshed: Refreshed, namespaces: Iterable[str], outcome: SetOutcome) -> list[VerifiedRelease]:
-    releases: list[VerifiedRelease] = []
-    seen: dict[tuple[str, int], Digest] = {}
-    for statement in index.statements:
-        try:
-            verified = verify_release(
-                statement,
-                publisher=index.publisher,
-                targets=refreshed.targets.targets,
-                namespaces=namespaces,
-                site=site.site,
-                known=lambda reference, number: known.manifest if (known := site.log.release_of(reference, number)) else None,
-            )
-        except AirlockError as refusal:
-            outcome.refused.append(refusal)
-            continue
-        release = verified.release
-        if seen.setdefault((str(release.reference), release.number), release.manifest.digest) != release.manifest.digest:
-            outcome.refused.append(TrustRefused(f"{release.name}: stated twice in one set, with two contents"))
-            continue
-        releases.append(verified)
-    return releases
-
-
-def _compare_object_map(index: Index) -> None:
-    """Refuse a set whose objects are not exactly those that its statements name, before any part is opened."""
-    stated: dict[Digest, int] = {}
-    for statement in index.statements:
-        stated |= {each.digest: each.size for each in parse_statement(statement, what="statement").carried}
-    mapped = {each.digest: each.size for each in index.objects} | {each.digest: each.size for each in index.have}
-    if stated != mapped:
-        odd = len(set(stated.items()) ^ set(mapped.items()))
-        raise TrustRefused(
-            f"set {index.set_id}: its object map is not what its statements name", why=f"{odd} object(s) differ", hint="ask the publisher by phone"
-        )
-
-
 def _receive(
     site: OpenSite,
-    arriving: _ArrivingSet,
-    wanted: list[VerifiedRelease],
+    arriving: ArrivingSet,
+    checked: Checked,
     outcome: SetOutcome,
     *,
     now: datetime,
@@ -338,10 +246,10 @@ def _receive(
     folders, index = arriving.folders, arriving.index
     receiver = Receiver(site.home.incoming, site.blobs, index, arriving.seal)
     _refuse_full(site.home, receiver.bytes_to_come)
-    expected = _expected(receiver, index, outcome.media, wanted)
+    expected = _expected(receiver, index, outcome.media, checked.releases)
     receiver.arrivals.expect(expected)
-    waiting = list(wanted)
-    brought: set[Digest] = set()  # by this run, and no accepted release is made of it yet
+    waiting = list(checked.releases)
+    brought: set[Digest] = set(checked.copied)  # by this run, and no accepted release is made of it yet
 
     def settle() -> None:
         for each in list(waiting):
@@ -355,7 +263,9 @@ def _receive(
         settle()
 
     settle()
+    began, outcome.received = time.monotonic(), receiver.bytes_to_open
     receiver.receive(folders, progress, settled)
+    outcome.milliseconds = int((time.monotonic() - began) * 1000)
     outcome.refused.extend(receiver.refused.values())
     outcome.healed = receiver.healed
     if receiver.missing:
@@ -367,7 +277,7 @@ def _receive(
 
 def _expected(receiver: Receiver, index: Index, notes: Sequence[MediumNote], waiting: Sequence[VerifiedRelease]) -> Expected:
     """Return what ``import --status`` is to know of a set, with what its media hint about each other."""
-    labels = {note.medium: note.label for note in notes}
+    labels = {note.medium: note.label for note in notes if note.medium}  # a repair is none of the set's media
     spans = max((note.spans for note in notes), key=len, default=())
     return Expected(
         set_id=index.set_id,
@@ -417,7 +327,7 @@ def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome:
     with site.log.transaction():
         if known is None:
             site.log.append("release.quarantine", subject, signer=site.actor, now=now, documents=[verified.statement])
-        else:
+        elif known.publisher != release.publisher:  # otherwise it was here already, and blobs that were lost are back
             site.log.append("release.adopt", subject | {"before": known.publisher}, signer=site.actor, now=now, documents=[verified.statement])
     (outcome.present if known else outcome.new).append(release.name)
     return True

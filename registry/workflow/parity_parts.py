@@ -12,7 +12,6 @@ from registry.media.parity import STRIPE_BYTES, Coder, Group
 from registry.media.seal import PartWriter, Seal
 from registry.media.stream import SEGMENT_BYTES
 from registry.store.files import new_file
-from registry.workflow.logical import LogicalStream
 from registry.workflow.progress import Advance
 
 __all__ = ["ReadShare", "rebuild", "send_parity", "write_parity"]
@@ -21,27 +20,27 @@ ReadShare = Callable[[int, int, memoryview], None]
 """Fills a view from a part, or a parity part, by number and offset, with zeros beyond its end."""
 
 
-def write_parity(index: Index, seal: Seal, stream: LogicalStream, files: Mapping[int, Path], advance: Advance) -> None:
-    """Write the parity parts whose numbers and paths are ``files``, those of one group side by side."""
+def write_parity(index: Index, seal: Seal, read: ReadShare, files: Mapping[int, Path], advance: Advance) -> None:
+    """Write the parity parts whose numbers and paths are ``files``, those of one group side by side; ``read`` reads the parts they are over."""
     for group in index.parity:
         numbers = [number for number in group.parity if number in files]
         if numbers:
             with ExitStack() as stack:
                 sinks = {number: stack.enter_context(new_file(files[number])) for number in numbers}
-                _seal_parity(index, seal, stream, group, sinks, advance=advance)
+                _seal_parity(index, seal, read, group, sinks, advance=advance)
 
 
-def send_parity(index: Index, seal: Seal, stream: LogicalStream, number: int, sink: IO[bytes], *, advance: Advance) -> None:
+def send_parity(index: Index, seal: Seal, read: ReadShare, number: int, sink: IO[bytes], *, advance: Advance) -> None:
     """Write one parity part into ``sink``.  Where parts leave one after another, its group is read again for each: nothing is kept meanwhile."""
     group = index.group_of(number)
     assert group is not None
-    _seal_parity(index, seal, stream, group, {number: sink}, advance=advance)
+    _seal_parity(index, seal, read, group, {number: sink}, advance=advance)
 
 
-def _seal_parity(index: Index, seal: Seal, stream: LogicalStream, group: Group, sinks: Mapping[int, IO[bytes]], *, advance: Advance) -> None:
+def _seal_parity(index: Index, seal: Seal, read: ReadShare, group: Group, sinks: Mapping[int, IO[bytes]], *, advance: Advance) -> None:
     length = index.part_length(group.data[0])
     writers = {group.parity.index(number): _Segments(seal.part_writer(sink, length, number)) for number, sink in sinks.items()}
-    for parity, used in _parity_stripes(group, length, stream.read_part):
+    for parity, used in _parity_stripes(group, length, read):
         for share, writer in writers.items():
             writer.write(parity[share][:used])
         advance(used * len(writers))

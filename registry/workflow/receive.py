@@ -66,6 +66,7 @@ class Receiver:
         self.healed: list[int] = []
         """Parts that came back by parity."""
         self._taken: dict[int, SetFolder] = {}
+        self._blamed: set[tuple[int, Path]] = set()
         self._arriving = {
             each.digest: _Arriving(each, incoming / hex_of(each.digest), new_digester())
             for each in index.objects
@@ -103,9 +104,12 @@ class Receiver:
         with Ring(SEGMENT_BYTES) as ring:
             with progress.task(f"set {self._index.set_id}", self.bytes_to_open) as advance:
                 self._settle(ring, settled)
-                for number in self.missing:
-                    self._take_from_any(number, folders, lambda number, source: self._take(number, source, ring, advance))
-                    self._settle(ring, settled)
+                wanted = self.missing
+                while wanted:
+                    for number in wanted:
+                        self._take_from_any(number, folders, lambda number, source: self._take(number, source, ring, advance))
+                        self._settle(ring, settled)
+                    wanted = self._copied(folders)
             if self.missing and self._index.parity:
                 self._take_parity(folders, progress)
                 self._heal(progress)
@@ -124,7 +128,7 @@ class Receiver:
         """Take a part from the first medium that gives it whole, make it durable, and record it."""
         name, expected = self._seal.part_name(number), self._seal.size(self._index.part_length(number))
         for folder in folders:
-            if (size := folder.size(name)) is None:
+            if (number, folder.path) in self._blamed or (size := folder.size(name)) is None:
                 continue
             try:
                 _refuse_odd_size(f"part {number} of set {self._index.set_id}", expected, size)
@@ -138,6 +142,13 @@ class Receiver:
             self._record(number)
             self._taken[number] = folder
             return
+
+    def _copied(self, folders: Sequence[SetFolder]) -> list[int]:
+        """Return the parts that were taken and turned out to be damaged, and that lie on another medium, too."""
+        names = {number: self._seal.part_name(number) for number in {number for number, _ in self._blamed}.intersection(self.missing)}
+        return sorted(
+            number for number, name in names.items() if any(name in each.files and (number, each.path) not in self._blamed for each in folders)
+        )
 
     def _record(self, *numbers: int) -> None:
         self._done.update(numbers)
@@ -301,14 +312,18 @@ class Receiver:
             number for number in range(1, self._index.parts + 1) if any(each.object == arriving.object for each in self._index.slices(number))
         ]
         taken = {number: self._taken[number] for number in covering if number in self._taken}
-        bad = [number for number, folder in taken.items() if differs_from_sums(folder, self._seal.part_name(number))] or covering
-        arriving.digester, arriving.hashed = new_digester(), 0
+        named = [number for number, folder in taken.items() if differs_from_sums(folder, self._seal.part_name(number))]
+        bad = named or covering
+        self._blamed.update((number, taken[number].path) for number in bad if number in taken)
+        touched = {piece.object.digest for number in bad for piece in self._slices.get(number, ())}
+        for digest in touched & self._arriving.keys():  # what was hashed on the way may not be what is on disk in the end
+            self._arriving[digest].digester, self._arriving[digest].hashed = new_digester(), 0
         self._done.difference_update(bad)
         self.arrivals.remove(*bad)
         for number in bad:
             self.damaged[number] = MediumDamaged(
                 f"part {number} of set {self._index.set_id}: damaged",
-                why=f"object {arriving.object.digest[:19]}… has another digest" + ("" if number in taken else "; any of its parts may be the cause"),
+                why=f"object {arriving.object.digest[:19]}… has another digest" + ("" if named else "; any of its parts may be the cause"),
                 hint="sha256sum -c SHA256SUMS shows which file differs; copy the medium again or ask for a fresh export",
             )
 

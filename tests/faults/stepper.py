@@ -15,8 +15,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import tuf.ngclient  # noqa: F401 - the program loads it late; here it is loaded before the fork, so that no child waits for it
+
 import registry.store.log as log_module
-from registry.cli.main import run
+from registry.cli.main import airlock, run
+
+COMMANDS = list(airlock.commands.values())  # loaded before the fork as well
 
 
 class Steps:

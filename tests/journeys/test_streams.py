@@ -330,6 +330,14 @@ def test_said_wrongly_outside(imported, words, message):
     assert imported.events("out") == before
 
 
+def test_what_a_stream_cannot_do(imported):
+    before = imported.events("out"), imported.events()
+    for done in (imported.inside("import", "--plan", "-"), imported.outside("export", "--repair", "usb", "--to", "-")):
+        assert done.code == 2
+        assert done.lines["error"] in ("a stream can't be planned", "a repair goes on a medium")
+    assert (imported.events("out"), imported.events()) == before
+
+
 @pytest.mark.parametrize("media", [["-", "usb"], ["usb", "-"], ["-", "-"]])
 def test_said_wrongly_inside(imported, media):
     before = imported.events()

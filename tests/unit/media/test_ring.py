@@ -32,6 +32,19 @@ def test_settle_waits_for_everything_handed_over():
         assert digester.hexdigest() == hashlib.sha256(bytes(20 << 20)).hexdigest()
 
 
+def test_buffers_are_made_when_they_are_needed_and_not_before():
+    with Ring(16, depth=2) as ring:
+        first = ring.take()
+        for _ in range(5):
+            ring.hand_over(first, [])
+            ring.settle()
+            assert ring.take() is first
+        second = ring.take()
+        assert second is not first
+        ring.hand_over(first, [])
+        assert ring.take() is first  # it waits: there are no more than two
+
+
 def test_a_failure_ends_the_thread():
     ring = Ring(16)
     with pytest.raises(ValueError, match="mine"), ring:
