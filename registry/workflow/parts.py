@@ -60,10 +60,10 @@ class Parts:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def write(self, folder: Path, numbers: Sequence[int], advance: Advance, *, again: bool = False) -> None:
+    def write(self, folder: Path, numbers: Sequence[int], advance: Advance) -> None:
         """Write every part of ``numbers`` that is not in ``folder`` yet, checking each object against its digest on the way.
 
-        Parts that are there already are opened instead of written, so that an interrupted export continues; not so ``again``.
+        Parts that are there already are opened instead of written, so that an interrupted export continues.
 
         Raises:
             TrustRefused: a source no longer holds what was pinned; the parts in ``folder`` that took from it are removed again.
@@ -73,9 +73,6 @@ class Parts:
         self._written = {}
         for number in numbers:
             self._written[number] = folder / self._seal.part_name(number)
-            if again:
-                with self._medium(folder):
-                    self._written[number].unlink(missing_ok=True)
             if number <= self.index.parts:
                 self._write_part(number, advance)
         parity = [number for number in numbers if number > self.index.parts]
@@ -100,6 +97,12 @@ class Parts:
             work = self._work(number)
             self._seal_into(sink, number, work, advance)
             self._compare(work)
+
+    def remove(self, folder: Path, numbers: Sequence[int]) -> None:
+        """Remove parts that an earlier run wrote from what turned out to be other bytes than the pinned ones, and the digests of them."""
+        with self._medium(folder):
+            for name in ("SHA256SUMS", *map(self._seal.part_name, numbers)):
+                (folder / name).unlink(missing_ok=True)
 
     def passed(self, last: int) -> Digest | None:
         """Return the digest of as much of an object as the parts up to ``last`` hold, if it goes on in the next part."""

@@ -107,8 +107,7 @@ class _Writer:
         began = time.monotonic()
         folder = self._prepare_folder(path, medium)
         if again:
-            with storage_errors(f"the medium {path}", kind=MediumDamaged):
-                (folder / "SHA256SUMS").unlink(missing_ok=True)
+            self.parts.remove(folder, span.numbers)
         which = f"medium {medium} of {count}, " if count > 1 else ""
         with self.progress.task(f"{which}writing", self._size(span)) as advance:
 
@@ -116,7 +115,7 @@ class _Writer:
                 advance(length)
                 self.overall(length)
 
-            self.parts.write(folder, span.numbers, advance_both, again=again)
+            self.parts.write(folder, span.numbers, advance_both)
         digest = None
         if self.way.read_back:
             with self.progress.task(f"{which}reading back", self._size(span)) as advance:
