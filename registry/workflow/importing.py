@@ -31,6 +31,7 @@ from registry.workflow.incomplete import incomplete
 from registry.workflow.judging import ArrivingSet, compare_object_map, first_readable, is_here, trusted_publisher, unseal, verify_statements
 from registry.workflow.medium_notes import MediumNote, read_medium_note
 from registry.workflow.offered import read_metadata
+from registry.workflow.overtaken import forget_overtaken
 from registry.workflow.progress import Progress
 from registry.workflow.receive import Receiver
 from registry.workflow.site import OpenSite, open_site, publish
@@ -116,6 +117,7 @@ def import_media(home: Home, media: Sequence[Path], credentials: Credentials, *,
         imported = Imported(tuple(outcomes))
         for outcome, problem in imported.passed_over():
             _record_refusal(site, outcome, problem, now)
+        forget_overtaken(home, site.log)
         publish(home, site.log)
     return imported
 

@@ -114,9 +114,9 @@ def free_bytes(path: Path) -> int:
 
 
 def medium_number(path: Path, set_id: str) -> int | None:
-    """Return which medium of a set the one at ``path`` says it is, or None where nothing of the set is on it."""
+    """Return which medium of a set the one at ``path`` says it is; None where nothing of the set is on it, or not enough to be a set yet."""
     folder = folder_on(path, set_id)
-    if folder is None:
-        return None
+    if folder is None or "set.json" not in folder.files:
+        return None  # it comes last of the small files: an export that was stopped before it begins this medium once more
     note = read_medium_note(folder)
     return note.medium if note else 0
