@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -114,8 +114,9 @@ class Home:
                     why=_holder(stream.read(4096)),
                     hint="wait until it has ended, then run the same command again",
                 ) from None
-            stream.truncate(0)
-            stream.write(json.dumps({"pid": os.getpid(), "command": command, "since": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}).encode())
+            with suppress(OSError):  # a full disk can't note who holds the lock; it is held all the same, and the sweep may make room
+                stream.truncate(0)
+                stream.write(json.dumps({"pid": os.getpid(), "command": command, "since": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}).encode())
             yield
 
 

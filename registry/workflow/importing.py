@@ -42,6 +42,7 @@ from registry.workflow.judging import (
 )
 from registry.workflow.medium_notes import MediumNote, read_medium_note
 from registry.workflow.offered import read_metadata
+from registry.workflow.overtaken import forget_overtaken
 from registry.workflow.progress import Progress
 from registry.workflow.receive import Receiver
 from registry.workflow.site import OpenSite, open_site, publish
@@ -126,6 +127,7 @@ def import_media(home: Home, media: Sequence[Path | Inlet], credentials: Credent
         imported = Imported(tuple(outcomes.values()))
         for outcome, problem in imported.passed_over():
             _record_refusal(site, outcome, problem, now)
+        forget_overtaken(home, site.log)
         publish(home, site.log)
     return imported
 
