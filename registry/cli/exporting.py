@@ -76,13 +76,13 @@ def plan_command(
     if media:
         found = plan_export(settings.home, contents, open_slots(media, sizes, None))
         settings.output.result(_plan_json(found), _describe_plan(found))
-        settings.output.next_step(f"airlock export {' '.join(f'--to {each}' for each in media)} --recipient site.pub")
+        settings.output.next_step(_export_words(contents, media, sizes))
         return
     capacities = sizes or tuple(int(size * _FORMATTED) * 10**9 for size in _USUAL_SIZES)
     if sizes:
         found = plan_export(settings.home, contents, _imagined(sizes))
         settings.output.result(_plan_json(found), _describe_plan(found))
-        settings.output.next_step(f"airlock export --to MEDIUM --media {','.join(map(_short, sizes))} --recipient site.pub")
+        settings.output.next_step(_export_words(contents, (Path("MEDIUM"),), sizes))
         return
     plans = {size: plan_export(settings.home, contents, _imagined((size,))) for size in capacities}
     document = {"plans": [{"capacity": size, **_plan_json(each)} for size, each in plans.items()]}
@@ -93,6 +93,17 @@ def plan_command(
     text = f"{human_bytes(total.layout.size)} in models{_duration(total)}\n\n{table(('MEDIA THAT TAKE', 'NEEDED', 'PARTS', 'OF AT MOST'), rows)}"
     settings.output.result(document, text)
     settings.output.next_step("airlock plan --media 128G,128G   # your media", "airlock export --to MEDIUM --recipient site.pub")
+
+
+def _export_words(contents: Contents, media: tuple[Path, ...], sizes: tuple[int, ...]) -> str:
+    """Return the command that exports what was planned."""
+    shape = contents.shape
+    words = ["airlock export", *map(str, contents.names), *(f"--to {each}" for each in media)]
+    words += [f"--media {','.join(map(_short, sizes))}"] if sizes else []
+    words += [f"--part-size {_short(shape.part_size)}"] if shape.part_size else []
+    words += [f"--parity {float(shape.parity * 100):g}%"] if shape.parity else []
+    words += ["--metadata-only"] if contents.metadata_only else []
+    return " ".join([*words, "--recipient site.pub"])
 
 
 def _short(size: int) -> str:

@@ -65,7 +65,7 @@ class Slots:
             preferred = self.slots[span.slot].path if span.slot < len(self.slots) else self.paths[-1]
             empty = [path for path, found in held.items() if found is None]
             for path in sorted(empty, key=lambda path: path != preferred):
-                if free_bytes(path) >= span.size:
+                if min(free_bytes(path), self._limit(path)) >= span.size:
                     return path
             full = f"{', '.join(map(str, empty))}: less than {span.size:,} bytes are free" if empty else ""
             here = [
@@ -79,6 +79,10 @@ class Slots:
                     hint=f"mount a medium with {span.size:,} bytes free and run the same command again; what is written stays",
                 )
             self.ask(f"Insert medium {number}, with {span.size:,} bytes free, into {preferred} (now: {why})")
+
+    def _limit(self, path: Path) -> int:
+        """Return what a medium takes at most that is mounted for good; where media are changed, what was there first says nothing of the next one."""
+        return sys.maxsize if self.ask else max(each.capacity for each in self.slots if each.path == path)
 
 
 def open_slots(paths: Sequence[Path], sizes: Sequence[int], ask: AskNext | None) -> Slots:
