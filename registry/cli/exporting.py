@@ -10,15 +10,19 @@ from typing import Any
 
 import click
 
+from registry.cli.links import is_stream, take_stdout
 from registry.cli.output import grouped, human_bytes, table
+from registry.cli.repairs import answer_repair
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
-from registry.cli.sizes import Share, Size, Sizes
+from registry.cli.values import Share, Size, Sizes
 from registry.content.reference import parse_reference
 from registry.errors import Usage
 from registry.workflow.carried import Shape
+from registry.workflow.delta import Known
 from registry.workflow.export import Contents, Exported, export
 from registry.workflow.known_recipients import ESCROW
 from registry.workflow.planning import Plan, plan_export
+from registry.workflow.sending import Link
 from registry.workflow.slots import AskNext, Slot, Slots, open_slots
 from registry.workflow.writing import Way, WrittenMedium
 
@@ -160,14 +164,30 @@ def _parts(first: int, last: int) -> str:
 
 @click.command("export", cls=AirlockCommand)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--to", "media", required=True, multiple=True, type=_existing, metavar="DIR", help="Where a medium is mounted; several for several.")
 @click.option(
-    "--recipient", "recipients", required=True, multiple=True, type=_existing, metavar="FILE", help="A site's site.pub; several for several sites."
+    "--to", "media", required=True, multiple=True, type=_existing, metavar="DIR", help="Where a medium is mounted; several for several; - for stdout."
+)
+@click.option(
+    "--recipient",
+    "recipients",
+    multiple=True,
+    type=_existing,
+    metavar="FILE",
+    help="A site's site.pub; several for several sites.  [required unless --repair]",
 )
 @click.option("--escrow", type=_existing, metavar="FILE", help="An escrow.pub: whoever keeps the escrow can open the set, too.")
+@click.option("--since", multiple=True, type=_existing, metavar="PATH", help="A receipt, or a medium with receipts: leave out what all sites hold.")
+@click.option("--assume-held", multiple=True, metavar="SET", help="For sites that send no receipts: leave out what this set brought them.")
 @_shape_options
 @click.option("--label", "labels", multiple=True, metavar="TEXT", help="What is written on a medium, in the order of the media.")
 @click.option("--no-read-back", is_flag=True, help="Don't read the media again after writing; cheap sticks lose what they acknowledged.")
+@click.option(
+    "--repair",
+    "repair_path",
+    type=_existing,
+    metavar="PATH",
+    help="Write just the parts that a site's repair request asks for: a file, or its medium.",
+)
 @click.option("--no-seal", is_flag=True, help="Leave the set plain: for media that are encrypted themselves (LUKS2, BitLocker, hardware).")
 @pass_settings
 def export_command(
@@ -177,12 +197,15 @@ def export_command(
     media: tuple[Path, ...],
     recipients: tuple[Path, ...],
     escrow: Path | None,
+    since: tuple[Path, ...],
+    assume_held: tuple[str, ...],
     sizes: tuple[int, ...],
     part_size: int | None,
     parity: Fraction,
     metadata_only: bool,
     labels: tuple[str, ...],
     no_read_back: bool,
+    repair_path: Path | None,
     no_seal: bool,
 ) -> None:
     r"""Sign the pinned models, seal them to sites and write them to media.
@@ -190,29 +213,70 @@ def export_command(
     Without NAME everything pinned is exported.  An export that was interrupted continues with the same command.  At a terminal it asks for the next
     medium where one directory has to do for several; scripts name a directory for each.
 
+    With --to - the set goes to stdout as a stream, for a one-way link or a tape; the result and all messages then go to stderr.  It can't be read
+    back, and one that breaks is sent once more as a whole.
+
     \b
     Examples:
       airlock export --to /media/usb --recipient site.pub
       airlock export --to /media/a --to /media/b --recipient site.pub --parity 5%
       airlock export --to /media/usb --media 32G,64G --recipient site.pub
+      airlock export --to /media/usb --recipient site.pub --since /media/usb
+      airlock export --to - --recipient site.pub | ssh GATEWAY airlock import -
+      airlock export --repair /media/usb --to /media/usb
     """
+    streamed = is_stream(media, "--to ")
+    if repair_path is not None:
+        if streamed:
+            raise Usage("a repair goes on a medium", why="--to - sends whole sets", hint="airlock export --repair REQUEST --to MEDIUM")
+        others = bool(names or recipients or escrow or since or assume_held or sizes or part_size or parity or metadata_only or no_seal)
+        answer_repair(settings, repair_path, media, labels, read_back=not no_read_back, others=others)
+        return
+    if not recipients:
+        raise Usage(
+            "Missing option '--recipient'",
+            why="a set is sealed to the sites that may open it",
+            hint="airlock export --to MEDIUM --recipient site.pub",
+        )
     settings.unchanged = "no set was finished; the same command continues where this one stopped"
     contents = _contents(names, metadata_only=metadata_only, part_size=part_size, parity=parity, sealed=not no_seal)
-    way = Way(open_slots(media, sizes, _asking(settings)), labels, read_back=not no_read_back)
-    done = export(settings.home, contents, way, recipients, settings.passphrase, escrow=escrow, now=datetime.now(UTC), progress=settings.progress)
+    way = _link(settings, sizes, labels) if streamed else Way(open_slots(media, sizes, _asking(settings)), labels, read_back=not no_read_back)
+    done = export(
+        settings.home,
+        contents,
+        way,
+        recipients,
+        settings.passphrase,
+        escrow=escrow,
+        known=Known(since, assume_held),
+        now=datetime.now(UTC),
+        progress=settings.progress,
+    )
     for name, digits in done.new_recipients:
         who = "the escrow" if name == ESCROW else f"site {name[:8]}"
         settings.output.note(f"new recipient, {who}: compare its fingerprint by phone: {grouped(digits)}")
-    if no_read_back:
+    read_back = not no_read_back and not streamed
+    if streamed:
+        settings.output.warn("nobody has seen yet that the set arrived: nothing comes back through a one-way link, only the other end can tell")
+    elif no_read_back:
         which, they = ("the medium was", "it holds") if len(done.media) == 1 else ("the media were", "they hold")
         settings.output.warn(f"{which} not read back: nobody has seen yet that {they} what was written")
     if no_seal:
         settings.output.warn("this set is not sealed: whoever holds the media can read the models")
     for each in done.media:
         settings.output.note(f"transfer sheet, to print and go with medium {each.label}: {settings.home.sheets / each.label}.html")
-    settings.output.result(_exported_json(done, read_back=not no_read_back), _describe_exported(done, read_back=not no_read_back))
-    first = f"airlock trust add MEDIUM --fingerprint {done.fingerprint}   # inside, once"
-    settings.output.next_step(first, "airlock import MEDIUM   # inside, every time")
+    settings.output.result(_exported_json(done, read_back=read_back), _describe_exported(done, read_back=read_back, streamed=streamed))
+    medium = "-" if streamed else "MEDIUM"
+    first = f"airlock trust add {medium} --fingerprint {done.fingerprint}   # inside, once"
+    settings.output.next_step(first, f"airlock import {medium}   # inside, every time")
+
+
+def _link(settings: Settings, sizes: tuple[int, ...], labels: tuple[str, ...]) -> Link:
+    if sizes or len(labels) > 1:
+        raise Usage("a stream goes to one place", why=f"{'--media' if sizes else 'a second --label'} is for several media")
+    link = Link(take_stdout(), *labels)
+    settings.unchanged = "the set was not sent to its end; the same command sends it once more, from its beginning"
+    return link
 
 
 def _asking(settings: Settings) -> AskNext | None:
@@ -241,6 +305,7 @@ def _exported_json(done: Exported, *, read_back: bool) -> dict[str, Any]:
         "parity_parts": len(index.numbers) - index.parts,
         "sealed": done.begun.seal.key is not None,
         "media": [_medium_json(each) for each in done.media],
+        "left_out": {"objects": len(index.have), "size": sum(each.size for each in index.have)},
         "continued": done.continued,
         "read_back": read_back,
     }
@@ -257,7 +322,7 @@ def _medium_json(each: WrittenMedium) -> dict[str, Any]:
     }
 
 
-def _describe_exported(done: Exported, *, read_back: bool) -> str:
+def _describe_exported(done: Exported, *, read_back: bool, streamed: bool) -> str:
     index = done.begun.index
     rows = [
         (str(each.pin.reference), str(each.numbered.number), human_bytes(each.manifest.size), "new" if each.new else "as before")
@@ -269,6 +334,10 @@ def _describe_exported(done: Exported, *, read_back: bool) -> str:
         (f"{each.medium} of {len(done.media)}", each.label, _parts(each.span.first, each.span.last), str(each.folder or "written before"))
         for each in done.media
     ]
+    if index.have:
+        how += f", {human_bytes(sum(each.size for each in index.have))} in {len(index.have)} blob(s) left out"
+    if streamed:
+        return f"{table(('NAME', 'RELEASE', 'SIZE', ''), rows)}\n\nset          {done.set_id}, {how}, sent\nfingerprint  {grouped(done.fingerprint)}"
     where = f"folder       {done.folder}" if len(media) == 1 else "\n" + table(("MEDIUM", "LABEL", "PARTS", "FOLDER"), media) + "\n"
     return f"""\
 {table(("NAME", "RELEASE", "SIZE", ""), rows)}

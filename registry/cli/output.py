@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from tqdm import tqdm
-
 from registry.errors import AirlockError
 from registry.workflow.progress import Advance
 
@@ -68,8 +66,12 @@ class Bars:
 
     def say(self, sentence: str) -> None:
         """Say what just happened; bars that are on the screen make room for it."""
-        if not self._output.quiet:
+        if self._depth:
+            from tqdm import tqdm  # noqa: PLC0415 - there is a bar, so it is loaded
+
             tqdm.write(f"airlock: {sentence}", file=sys.stderr)
+        else:
+            self._output.note(sentence)
 
     @contextmanager
     def task(self, label: str, total: int) -> Iterator[Advance]:
@@ -79,6 +81,8 @@ class Bars:
         elif self._output.json:
             yield _Events(label, total).advance
         elif sys.stderr.isatty():
+            from tqdm import tqdm  # noqa: PLC0415 - no command without a bar should wait for it
+
             columns = os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
             narrow = columns < _COLUMNS
             with tqdm(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from registry.content.digest import Digest, digest_of, from_hex, hex_of
 from registry.errors import StoreFailed
-from registry.store.files import fsync_directory, read_limited, replace_file
+from registry.store.files import fsync_directory, read_limited, replace_file, storage_errors
 
 __all__ = ["LocalBlobStore", "blob_path"]
 
@@ -55,10 +55,15 @@ class LocalBlobStore:
         return data
 
     def add(self, data: bytes) -> Digest:
-        """Store a small blob and return its digest; one that is there already stays untouched."""
+        """Store a small blob and return its digest; one that is there already stays untouched.
+
+        Raises:
+            StoreFailed: the disk is full or failing.
+        """
         digest = digest_of(data)
-        if not self.holds(digest, len(data)):
-            replace_file(self._prepared(digest), data, mode=_READABLE_BY_ALL)
+        with storage_errors(f"the store {self.root}"):
+            if not self.holds(digest, len(data)):
+                replace_file(self._prepared(digest), data, mode=_READABLE_BY_ALL)
         return digest
 
     def adopt(self, file: Path, digest: Digest) -> None:

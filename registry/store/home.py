@@ -6,14 +6,13 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from registry.content import canonical
 from registry.errors import FormatRefused, NotFound, StoreFailed, Usage
 from registry.store.files import read_limited, replace_file, storage_errors, sweep_temporaries
-from registry.trust.roles import format_time
 
 __all__ = ["ESCROW", "SIGNER", "SITE", "STATION", "Home"]
 
@@ -115,8 +114,9 @@ class Home:
                     why=_holder(stream.read(4096)),
                     hint="wait until it has ended, then run the same command again",
                 ) from None
-            stream.truncate(0)
-            stream.write(json.dumps({"pid": os.getpid(), "command": command, "since": format_time(datetime.now(UTC))}).encode())
+            with suppress(OSError):  # a full disk can't note who holds the lock; it is held all the same, and the sweep may make room
+                stream.truncate(0)
+                stream.write(json.dumps({"pid": os.getpid(), "command": command, "since": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}).encode())
             yield
 
 

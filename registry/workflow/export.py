@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from registry.store.home import Home
 from registry.trust.refresh import fingerprint
 from registry.workflow.begun import Asked, BegunSet, begin_set, suite_of, unfinished_set
 from registry.workflow.carried import Layout, Shape, chosen_pins, evidence_of, lay_out, sizes_of, sources_of
+from registry.workflow.delta import Known, left_out
 from registry.workflow.escrow import EscrowCard
 from registry.workflow.known_recipients import ESCROW, read_escrow_card, read_site_card, remember
 from registry.workflow.preparing import require_root
 from registry.workflow.progress import Progress
 from registry.workflow.publication import PinnedRelease
+from registry.workflow.sending import Link, send_set
 from registry.workflow.site_card import SiteCard
 from registry.workflow.slots import Slots
 from registry.workflow.station import OpenStation, Passphrase, open_station
@@ -28,6 +31,7 @@ from registry.workflow.writing import Way, WrittenMedium, write_media
 
 __all__ = ["Contents", "Exported", "export", "spans_on"]
 
+_NOTHING_KNOWN = Known()
 _SPARE_BYTES = 1 << 20  # header, metadata, notes, directory entries
 _INDEX_BYTES_PER_OBJECT = 2048  # its statement's and its map's share of the index, with room to spare
 
@@ -43,7 +47,10 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export wrote: the set, its media, the releases in it, and for whom; ``new_recipients`` are names and fingerprints."""
+    """What an export wrote: the set, its media, the releases in it, and for whom; ``new_recipients`` are names and fingerprints.
+
+    A set that was sent through a link has no media, or one where the link has a label.
+    """
 
     begun: BegunSet
     media: tuple[WrittenMedium, ...]
@@ -71,22 +78,23 @@ class Exported:
 def export(
     home: Home,
     contents: Contents,
-    way: Way,
+    way: Way | Link,
     cards: Sequence[Path],
     passphrase: Passphrase,
     *,
     escrow: Path | None = None,
+    known: Known = _NOTHING_KNOWN,
     now: datetime,
     progress: Progress,
 ) -> Exported:
     """Write one set with the releases that ``contents`` names to the media of ``way``, sealed to the sites whose ``site.pub`` are ``cards``.
 
-    An export that was interrupted continues: media that were finished are not asked for again, parts that are whole stay as they are.  ``escrow`` is
-    a further recipient's ``escrow.pub``.
+    An export that was interrupted continues: media that were finished are not asked for again, parts that are whole stay as they are.  Through a
+    link the same set goes once more.  ``escrow`` is a further recipient's ``escrow.pub``; ``known`` says what the sites hold, which is left out.
 
     Raises:
-        NotFound: nothing is pinned, a name isn't pinned, or a source is not there.
-        TrustRefused: a ``site.pub`` changed silently, or a source no longer matches its pin.
+        NotFound: nothing is pinned, a name isn't pinned, or a source is not there; no receipt, or a set that is not known here.
+        TrustRefused: a ``site.pub`` changed silently, a receipt contradicts an earlier one, or a source no longer matches its pin.
         MediumDamaged: a medium is full, read-only, gone, or gives back other bytes than were written.
     """
     pins = [] if contents.metadata_only else chosen_pins(home, contents.names)
@@ -98,33 +106,39 @@ def export(
     asked = Asked(pins, sites, read_escrow_card(escrow) if escrow else None, contents.shape)
     with open_station(home, passphrase, "export") as station:
         require_root(station)
-        known: dict[str, SiteCard | EscrowCard] = {card.site: card for card in sites}
+        named: dict[str, SiteCard | EscrowCard] = {card.site: card for card in sites}
         if asked.escrow is not None:
-            known[ESCROW] = asked.escrow
-        new = remember(station, known, now)
-        begun = unfinished_set(station, asked, way.slots.paths)
+            named[ESCROW] = asked.escrow
+        new = remember(station, named, now)
+        asked = replace(asked, held=left_out(station, [card.site for card in sites], known, now))
+        begun = unfinished_set(station, asked, way.paths)
         continued = begun is not None
         if begun is None:
-            begun = _begin(station, asked, way.slots, now)
+            begun = _begin(station, asked, way, now)
         else:
-            progress.say(f"set {begun.index.set_id} is unfinished; continuing it")
+            progress.say(f"set {begun.index.set_id} is unfinished; {'continuing it' if isinstance(way, Way) else 'sending it once more'}")
         kept = {digest: LocalBlobStore(home.blobs).path(digest) for digest in evidence_of(begun.releases)}
-        media = write_media(station, begun, way, sources | kept, now=now, progress=progress)
+        if isinstance(way, Way):
+            media = write_media(station, begun, way, sources | kept, now=now, progress=progress)
+        else:
+            media = send_set(station, begun, way, sources | kept, now=now, progress=progress)
         newest_root = fingerprint(station.log.roots()[-1])
-    fingerprints = tuple((name, known[name].fingerprint) for name in new)
+    fingerprints = tuple((name, named[name].fingerprint) for name in new)
     return Exported(begun, tuple(media), sites, fingerprints, newest_root, continued)
 
 
-def _begin(station: OpenStation, asked: Asked, slots: Slots, now: datetime) -> BegunSet:
+def _begin(station: OpenStation, asked: Asked, way: Way | Link, now: datetime) -> BegunSet:
     """Look whether the media suffice; then number, sign, and note in the log what is to be written."""
     sizes = sizes_of(station.home, asked.pins)
 
     def plan(objects: Mapping[Digest, int]) -> tuple[Layout, list[Span]]:
-        layout = lay_out(sum(objects.values()), asked.shape, min(slots.capacities))
-        return layout, spans_on(slots, layout, len(objects))
+        if isinstance(way, Link):
+            return lay_out(sum(objects.values()), asked.shape, sys.maxsize), []
+        layout = lay_out(sum(objects.values()), asked.shape, min(way.slots.capacities))
+        return layout, spans_on(way.slots, layout, len(objects))
 
-    plan(sizes)  # before anything is signed
-    return begin_set(station, asked, sizes, plan, slots.paths, now=now)
+    plan(asked.carried(sizes))  # before anything is signed
+    return begin_set(station, asked, sizes, plan, way.paths, now=now)
 
 
 def spans_on(slots: Slots, layout: Layout, objects: int) -> list[Span]:

@@ -18,12 +18,12 @@ from registry.media.index import Index, Object, Slice
 from registry.media.ring import Digester, Ring, new_digester
 from registry.media.seal import Seal
 from registry.media.stream import SEGMENT_BYTES
-from registry.store.files import drop_cache, new_file, storage_errors
+from registry.store.files import drop_cache, new_file, storage_errors, write_steadily
 from registry.workflow.logical import LogicalStream, changed
-from registry.workflow.parity_parts import write_parity
+from registry.workflow.parity_parts import send_parity, write_parity
 from registry.workflow.progress import Advance
 
-__all__ = ["Parts"]
+__all__ = ["HashedReads", "Parts"]
 
 _Work = list[tuple[Slice, Digester]]
 """The slices of one part in order, each with the digester of its object."""
@@ -81,7 +81,22 @@ class Parts:
             self._compare_source(each)
         advance(sum(self.index.part_length(number) for number in set(parity) - set(missing)))
         with self._medium(folder):
-            write_parity(self.index, self._seal, self._stream, {number: self._written[number] for number in missing}, advance)
+            write_parity(self.index, self._seal, self._stream.read_part, {number: self._written[number] for number in missing}, advance)
+
+    def send(self, number: int, sink: IO[bytes], advance: Advance) -> None:
+        """Write one part into ``sink``, checking each object against its digest when its last byte has gone; the parts go in order.
+
+        Raises:
+            TrustRefused: a source no longer holds what was pinned.
+            NotFound: a source is not there.
+            OSError: as the sink says.
+        """
+        if number > self.index.parts:
+            send_parity(self.index, self._seal, self._stream.read_part, number, sink, advance=advance)
+        else:
+            work = self._work(number)
+            self._seal_into(sink, number, work, advance)
+            self._compare(work)
 
     def remove(self, folder: Path, numbers: Sequence[int]) -> None:
         """Remove parts that an earlier run wrote from what turned out to be other bytes than the pinned ones, and the digests of them."""
@@ -125,7 +140,7 @@ class Parts:
             with self._medium(folder), (folder / name).open("rb", buffering=0) as stream:
                 os.fsync(stream.fileno())
                 drop_cache(stream.fileno())
-                hashing = _HashedReads(stream)
+                hashing = HashedReads(stream)
                 reader = self._seal.part_reader(hashing, self.index.part_length(number), number)
                 reader.copy(lambda view: advance(len(view)), buffer)
             sums[name] = hashing.sha256.hexdigest()
@@ -136,7 +151,21 @@ class Parts:
         if self._is_whole(number):
             self._rehash(number, work, advance)
         else:
-            self._seal_part(number, work, advance)
+            path = self._written[number]
+            with self._medium(path.parent.parent), new_file(path) as sink:
+                written = 0
+
+                def advance_steadily(length: int) -> None:
+                    nonlocal written
+                    write_steadily(sink.fileno(), written, length)
+                    written += length
+                    advance(length)
+
+                self._seal_into(sink, number, work, advance_steadily)
+        self._compare(work)
+
+    def _compare(self, work: _Work) -> None:
+        """Compare the digest of each object that ends in this part."""
         self._ring.settle()
         for each, digester in work:
             self._hashing[each.object.digest] = digester, each.start + each.length
@@ -175,21 +204,19 @@ class Parts:
         pieces = list(self.index.slices(last)) if 0 < last < self.index.parts else []
         return pieces[-1] if pieces and pieces[-1].start + pieces[-1].length < pieces[-1].object.size else None
 
-    def _seal_part(self, number: int, work: _Work, advance: Advance) -> None:
-        path = self._written[number]
-        with self._medium(path.parent.parent), new_file(path) as sink:
-            writer = self._seal.part_writer(sink, self.index.part_length(number), number)
-            cursor = _Cursor(work)
-            while not writer.done:
-                buffer = self._ring.take()
-                segment = buffer[: writer.wants]
-                jobs = []
-                for piece, offset, view, digester in cursor.over(segment):
-                    self._stream.read(piece.object, piece.start + offset, view)
-                    jobs.append((digester, view))
-                self._ring.hand_over(buffer, jobs)
-                writer.seal(segment)
-                advance(len(segment))
+    def _seal_into(self, sink: IO[bytes], number: int, work: _Work, advance: Advance) -> None:
+        writer = self._seal.part_writer(sink, self.index.part_length(number), number)
+        cursor = _Cursor(work)
+        while not writer.done:
+            buffer = self._ring.take()
+            segment = buffer[: writer.wants]
+            jobs = []
+            for piece, offset, view, digester in cursor.over(segment):
+                self._stream.read(piece.object, piece.start + offset, view)
+                jobs.append((digester, view))
+            self._ring.hand_over(buffer, jobs)
+            writer.seal(segment)
+            advance(len(segment))
 
     def _is_whole(self, number: int) -> bool:
         """Tell whether a part of an interrupted export is there and good."""
@@ -247,7 +274,7 @@ class _Cursor:
                 self._piece, self._done = self._piece + 1, 0
 
 
-class _HashedReads:
+class HashedReads:
     """A stream that hashes what is read through it."""
 
     def __init__(self, stream: IO[bytes]) -> None:

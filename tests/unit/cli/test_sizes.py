@@ -5,7 +5,7 @@ from fractions import Fraction
 import click
 import pytest
 
-from registry.cli.sizes import Share, Sizes
+from registry.cli.values import Share, Sizes
 
 
 @pytest.mark.parametrize(
