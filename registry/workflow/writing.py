@@ -100,7 +100,8 @@ class _Writer:
             self.progress.say(f"medium {medium} of {len(self.begun.spans)} holds other bytes than the pinned ones; writing it again")
             return self.write(medium, again=True)
         self.overall(self._size(span))
-        return WrittenMedium(medium, self._label(medium), None, span)
+        written = [each for each in self.station.log.media() if (each.set_id, each.number) == (self.begun.index.set_id, medium)]
+        return WrittenMedium(medium, max(written, key=lambda each: each.seq).label, None, span)
 
     def write(self, medium: int, *, again: bool = False) -> WrittenMedium:
         span, count = self.begun.spans[medium - 1], len(self.begun.spans)
@@ -138,15 +139,17 @@ class _Writer:
         """Return the set's folder on a medium, with everything in it but the parts."""
         begun = self.begun
         writer = SetWriter(path, begun.index.set_id)
+        note = medium_json(begun.seal, medium, self._label(medium), begun.spans)
         with storage_errors(f"the medium {path}", kind=MediumDamaged):
             if (there := writer.begun()) is not None:
+                replace_file(there.path / "medium.json", note)  # it may be called otherwise now; log, sheet and medium say the same
                 return there.path
             index = envelop(begun.index.to_bytes(), INDEX_TYPE, [self.station.keys["station"]])
             writer.begin(
                 {
                     "README.txt": readme(begun.index, begun.seal, medium, begun.spans),
                     "set.json": begun.header,
-                    "medium.json": medium_json(begun.seal, medium, self._label(medium), begun.spans),
+                    "medium.json": note,
                     begun.seal.index_name: begun.seal.index_file(index),
                     **metadata_files(begun.metadata),
                 }

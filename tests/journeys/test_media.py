@@ -738,3 +738,44 @@ def test_import_plan(healing):
     text = healing.ok("in", "import", "--plan", "a", "b", "c").out
     assert "is here already" in text
     assert "/s of the last imports" in text or "no import was measured here yet" in text
+
+
+def test_other_labels_when_an_export_continues(pinned, monkeypatch):
+    """What is finished keeps its label; log, sheet and medium agree on the rest."""
+
+    def pulled_out(*_):
+        raise MediumDamaged("pulled out")
+
+    interrupted(pinned, "--media", "4M", "--label", "ONE", "--label", "TWO")
+    with monkeypatch.context() as patch:
+        patch.setattr("registry.workflow.parts.Parts.read_back", pulled_out)
+        assert pinned.outside(*export_words("abc", "--media", "4M", "--label", "ONE", "--label", "TWO")).code == 5
+    assert json.loads((pinned.folder("b") / "medium.json").read_bytes())["label"] == "TWO"
+    done = export(pinned, "abc", "--media", "4M", "--label", "UNO", "--label", "DUE")
+    labels = [each["label"] for each in done["media"]]
+    assert labels == ["ONE", "DUE", f"{done['set'][-6:]}-3"]
+    assert [json.loads((pinned.folder(name) / "medium.json").read_bytes())["label"] for name in "abc"] == labels
+    assert all(pinned.path("out/sheets", f"{label}.html").exists() for label in labels)
+    rows = [row["label"] for row in pinned.ok("out", "medium", "list", "--json").json if row["set"] == done["set"]]
+    assert sorted(rows) == sorted(labels)
+    pinned.ok("in", "import", "a", "b", "c")
+
+
+def test_the_same_medium_twice(spanned):
+    """Named twice, or come again: nothing is read twice, nothing is counted twice."""
+    assert spanned.inside("import", "a", "a").code == 5
+    assert status(spanned)[0]["missing"] == [3, 4, 5, 6]
+    again = spanned.inside("import", "a", "--json")
+    assert (again.code, again.json["error"]["missing"]) == (5, [3, 4, 5, 6])
+    read = [event for event in spanned.events() if event["verb"] == "medium.read" and event["subject"]["media"] == 3]
+    assert [event["subject"]["medium"] for event in read] == [1]
+
+
+def test_a_wrong_medium_in_between(spanned):
+    """A stick of an older set among them: it is nothing new, and the set goes on."""
+    assert spanned.inside("import", "a").code == 5
+    done = spanned.inside("import", "usb")
+    assert done.code == 4
+    assert status(spanned)[0]["missing"] == [3, 4, 5, 6]
+    spanned.ok("in", "import", "usb", "b", "c")
+    assert big_is_here(spanned)
