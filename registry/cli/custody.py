@@ -11,7 +11,7 @@ import click
 from registry.cli.output import human_bytes, table
 from registry.cli.settings import ActorCommand, AirlockCommand, AirlockGroup, Settings, pass_settings
 from registry.errors import Usage
-from registry.store.custody import METHODS
+from registry.store.custody import METHODS, Medium
 from registry.store.files import replace_file, storage_errors
 from registry.store.home import SITE
 from registry.workflow.custody import forget_hand_overs, list_media, receive_medium, retire_medium
@@ -21,7 +21,7 @@ from registry.workflow.sheet_html import render_html
 from registry.workflow.sheets import sheets_of
 from registry.workflow.tracked import Tracked
 
-__all__ = ["COMMANDS"]
+__all__ = ["medium_group"]
 
 _file = click.Path(path_type=Path)
 _set = click.option("--set", "ending", default="", metavar="SET", help="The set's id, or its last characters.")
@@ -79,7 +79,7 @@ def medium_receive_command(settings: Settings, label: str, *, serial: str, giver
     medium = receive_medium(settings.home, label, settings.credentials, ending=ending, serial=serial, note=note, now=datetime.now(UTC))
     hand_over = medium.hand_overs[-1]
     document = {"label": medium.label, "set": medium.set_id, "seq": hand_over.seq, "time": hand_over.time, "serial": hand_over.serial}
-    of = f"medium {medium.number} of {medium.media} of set {medium.set_id}" if medium.set_id else "not read here yet"
+    of = f"{_place(medium)} of set {medium.set_id}" if medium.set_id else "not read here yet"
     settings.output.result({**document, "from": giver, "to": taker}, f"received  {medium.label}, {of}{_between(giver, taker)}")
     unread = settings.home.kind() == SITE and not medium.read
     settings.output.next_step("airlock import MEDIUM" if unread else "airlock medium list")
@@ -185,7 +185,11 @@ def _no_actor_outside(settings: Settings) -> None:
 
 def _described(each: Tracked) -> str:
     medium = each.medium
-    return f"{medium.label} ({f'medium {medium.number} of {medium.media} of set {medium.set_id}' if medium.set_id else 'not read here yet'})"
+    return f"{medium.label} ({f'{_place(medium)} of set {medium.set_id}' if medium.set_id else 'not read here yet'})"
+
+
+def _place(medium: Medium) -> str:
+    return f"medium {medium.place}" if medium.number else medium.place
 
 
 def _row(each: Tracked) -> tuple[str, ...]:
@@ -194,7 +198,7 @@ def _row(each: Tracked) -> tuple[str, ...]:
     return (
         medium.label,
         f"…{medium.set_id[-6:]}" if medium.set_id else "-",
-        f"{medium.number} of {medium.media}" if medium.set_id else "-",
+        medium.place if medium.set_id else "-",
         human_bytes(medium.size) if medium.written else "-",
         read_back,
         medium.serial or "-",
@@ -234,6 +238,3 @@ def _hand_over(noted: Noted) -> dict[str, Any]:
     each, note = noted.hand_over, noted.note
     members = {"seq": each.seq, "time": each.time, "serial": each.serial, "note": noted.state}
     return {**members, "from": note.giver if note else "", "to": note.taker if note else ""}
-
-
-COMMANDS = (medium_group,)

@@ -11,11 +11,13 @@ from typing import Any
 import click
 
 from registry.cli.output import grouped, human_bytes, table
+from registry.cli.repairs import answer_repair
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
-from registry.cli.sizes import Share, Size, Sizes
+from registry.cli.values import Share, Size, Sizes
 from registry.content.reference import parse_reference
 from registry.errors import Usage
 from registry.workflow.carried import Shape
+from registry.workflow.delta import Known
 from registry.workflow.export import Contents, Exported, export
 from registry.workflow.known_recipients import ESCROW
 from registry.workflow.planning import Plan, plan_export
@@ -151,12 +153,26 @@ def _parts(first: int, last: int) -> str:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--to", "media", required=True, multiple=True, type=_existing, metavar="DIR", help="Where a medium is mounted; several for several.")
 @click.option(
-    "--recipient", "recipients", required=True, multiple=True, type=_existing, metavar="FILE", help="A site's site.pub; several for several sites."
+    "--recipient",
+    "recipients",
+    multiple=True,
+    type=_existing,
+    metavar="FILE",
+    help="A site's site.pub; several for several sites.  [required unless --repair]",
 )
 @click.option("--escrow", type=_existing, metavar="FILE", help="An escrow.pub: whoever keeps the escrow can open the set, too.")
+@click.option("--since", multiple=True, type=_existing, metavar="PATH", help="A receipt, or a medium with receipts: leave out what all sites hold.")
+@click.option("--assume-held", multiple=True, metavar="SET", help="For sites that send no receipts: leave out what this set brought them.")
 @_shape_options
 @click.option("--label", "labels", multiple=True, metavar="TEXT", help="What is written on a medium, in the order of the media.")
 @click.option("--no-read-back", is_flag=True, help="Don't read the media again after writing; cheap sticks lose what they acknowledged.")
+@click.option(
+    "--repair",
+    "repair_path",
+    type=_existing,
+    metavar="PATH",
+    help="Write just the parts that a site's repair request asks for: a file, or its medium.",
+)
 @click.option("--no-seal", is_flag=True, help="Leave the set plain: for media that are encrypted themselves (LUKS2, BitLocker, hardware).")
 @pass_settings
 def export_command(
@@ -166,12 +182,15 @@ def export_command(
     media: tuple[Path, ...],
     recipients: tuple[Path, ...],
     escrow: Path | None,
+    since: tuple[Path, ...],
+    assume_held: tuple[str, ...],
     sizes: tuple[int, ...],
     part_size: int | None,
     parity: Fraction,
     metadata_only: bool,
     labels: tuple[str, ...],
     no_read_back: bool,
+    repair_path: Path | None,
     no_seal: bool,
 ) -> None:
     r"""Sign the pinned models, seal them to sites and write them to media.
@@ -184,11 +203,33 @@ def export_command(
       airlock export --to /media/usb --recipient site.pub
       airlock export --to /media/a --to /media/b --recipient site.pub --parity 5%
       airlock export --to /media/usb --media 32G,64G --recipient site.pub
+      airlock export --to /media/usb --recipient site.pub --since /media/usb
+      airlock export --repair /media/usb --to /media/usb
     """
+    if repair_path is not None:
+        others = bool(names or recipients or escrow or since or assume_held or sizes or part_size or parity or metadata_only or no_seal)
+        answer_repair(settings, repair_path, media, labels, read_back=not no_read_back, others=others)
+        return
+    if not recipients:
+        raise Usage(
+            "Missing option '--recipient'",
+            why="a set is sealed to the sites that may open it",
+            hint="airlock export --to MEDIUM --recipient site.pub",
+        )
     settings.unchanged = "no set was finished; the same command continues where this one stopped"
     contents = _contents(names, metadata_only=metadata_only, part_size=part_size, parity=parity, sealed=not no_seal)
     way = Way(open_slots(media, sizes, _asking(settings)), labels, read_back=not no_read_back)
-    done = export(settings.home, contents, way, recipients, settings.passphrase, escrow=escrow, now=datetime.now(UTC), progress=settings.progress)
+    done = export(
+        settings.home,
+        contents,
+        way,
+        recipients,
+        settings.passphrase,
+        escrow=escrow,
+        known=Known(since, assume_held),
+        now=datetime.now(UTC),
+        progress=settings.progress,
+    )
     for name, digits in done.new_recipients:
         who = "the escrow" if name == ESCROW else f"site {name[:8]}"
         settings.output.note(f"new recipient, {who}: compare its fingerprint by phone: {grouped(digits)}")
@@ -230,6 +271,7 @@ def _exported_json(done: Exported, *, read_back: bool) -> dict[str, Any]:
         "parity_parts": len(index.numbers) - index.parts,
         "sealed": done.begun.seal.key is not None,
         "media": [_medium_json(each) for each in done.media],
+        "left_out": {"objects": len(index.have), "size": sum(each.size for each in index.have)},
         "continued": done.continued,
         "read_back": read_back,
     }
@@ -258,6 +300,8 @@ def _describe_exported(done: Exported, *, read_back: bool) -> str:
         (f"{each.medium} of {len(done.media)}", each.label, _parts(each.span.first, each.span.last), str(each.folder or "written before"))
         for each in done.media
     ]
+    if index.have:
+        how += f", {human_bytes(sum(each.size for each in index.have))} in {len(index.have)} blob(s) left out"
     where = f"folder       {done.folder}" if len(media) == 1 else "\n" + table(("MEDIUM", "LABEL", "PARTS", "FOLDER"), media) + "\n"
     return f"""\
 {table(("NAME", "RELEASE", "SIZE", ""), rows)}

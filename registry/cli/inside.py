@@ -8,13 +8,10 @@ from typing import Any
 
 import click
 
-from registry.cli.evidence import evidence_command, evidence_json, evidence_lines
-from registry.cli.importing import import_command
+from registry.cli.evidence import evidence_json, evidence_lines
 from registry.cli.output import grouped, human_bytes, table
-from registry.cli.serve import serve_command
 from registry.cli.settings import ActorCommand, AirlockCommand, AirlockGroup, Settings, pass_settings
 from registry.cli.tls import tls_init_command
-from registry.cli.trust import trust_group
 from registry.content.reference import parse_selector
 from registry.errors import NotFound, StoreFailed
 from registry.media.suites import SUITE_XWING, SUITES
@@ -29,7 +26,16 @@ from registry.workflow.site import init_site, read_site
 from registry.workflow.site_card import FILE_NAME
 from registry.workflow.station import read_station
 
-__all__ = ["COMMANDS"]
+__all__ = [
+    "approve_command",
+    "check_command",
+    "list_command",
+    "log_command",
+    "promote_command",
+    "rollback_command",
+    "show_command",
+    "site_group",
+]
 
 _directory = click.Path(path_type=Path)
 _NOTHING_MOVED = "what is served has not changed"
@@ -308,6 +314,8 @@ def _subject(event: Event) -> str:
         return f"{subject['repository']}:{subject['tag']}-r{subject['number']}  {str(subject['manifest'])[:19]}…"
     if "what" in subject:
         return str(subject["what"])
+    if "objects" in subject:
+        return f"{subject['objects']} blob(s) named"
     if "label" in subject:
         return f"medium {subject['label']}" + (f" of set {subject['set']}" if subject["set"] else "")
     if "set" in subject:
@@ -348,19 +356,3 @@ def check_command(settings: Settings, *, no_contents: bool) -> None:
     how = "present" if no_contents else "whole"
     text = f"ok: {done.events} event(s) in the log, {done.releases} release(s), {done.blobs} blob(s) {how} ({human_bytes(done.size)})"
     settings.output.result(document, text)
-
-
-COMMANDS = (
-    site_group,
-    trust_group,
-    import_command,
-    list_command,
-    show_command,
-    evidence_command,
-    approve_command,
-    promote_command,
-    rollback_command,
-    serve_command,
-    log_command,
-    check_command,
-)

@@ -9,44 +9,78 @@ from collections.abc import Sequence
 import click
 
 from registry import __version__
-from registry.cli.custody import COMMANDS as CUSTODY
-from registry.cli.inside import COMMANDS as INSIDE
-from registry.cli.nodes import COMMANDS as NODES
+from registry.cli.journey import Journey
 from registry.cli.output import print_error
-from registry.cli.outside import COMMANDS as OUTSIDE
-from registry.cli.people import COMMANDS as PEOPLE
-from registry.cli.recipients import COMMANDS as RECIPIENTS
 from registry.cli.settings import AirlockGroup, Settings
-from registry.cli.signers import COMMANDS as SIGNERS
-from registry.cli.station import COMMANDS as STATION
-from registry.cli.status import status_command
 from registry.errors import AirlockError, Interrupted, Usage
 
 __all__ = ["airlock", "main"]
 
+_COMMANDS = Journey(
+    {
+        "init": "outside:init_command",
+        "pin": "outside:pin_command",
+        "pins": "outside:pins_command",
+        "plan": "exporting:plan_command",
+        "export": "exporting:export_command",
+        "inspect": "outside:inspect_command",
+        "key": "signers:key_group",
+        "root": "signers:root_group",
+        "release": "signers:release_group",
+        "sign": "signers:sign_command",
+        "withdraw": "signers:withdraw_command",
+        "site": "inside:site_group",
+        "trust": "trust:trust_group",
+        "import": "importing:import_command",
+        "repair-request": "repairs:repair_request_command",
+        "adopt": "receipts:adopt_command",
+        "list": "inside:list_command",
+        "show": "inside:show_command",
+        "evidence": "evidence:evidence_command",
+        "approve": "inside:approve_command",
+        "promote": "inside:promote_command",
+        "rollback": "inside:rollback_command",
+        "serve": "serve:serve_command",
+        "log": "inside:log_command",
+        "check": "inside:check_command",
+        "people": "people:people_group",
+        "proposals": "people:proposals_command",
+        "confirm": "people:confirm_command",
+        "reject": "people:reject_command",
+        "clock": "people:clock_group",
+        "restore": "people:restore_command",
+        "recipient": "recipients:recipient_group",
+        "escrow": "recipients:escrow_group",
+        "station": "station:station_group",
+        "node": "nodes:node_group",
+        "access": "nodes:access_group",
+        "token": "nodes:token_group",
+        "journal": "nodes:journal_group",
+        "receipt": "receipts:receipt_command",
+        "medium": "custody:medium_group",
+        "status": "status:status_command",
+    }
+)
 
-@click.group(name="airlock", cls=AirlockGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+
+@click.group(name="airlock", cls=AirlockGroup, commands=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="airlock")
 def airlock() -> None:
     r"""Carry pinned, signed models across an air gap and serve them to Ollama.
 
     \b
-    outside   init, pin, pins, export, inspect, withdraw, recipient, escrow new, station recover
+    outside   init, pin, pins, plan, export, inspect, withdraw, recipient, escrow new, station recover
     signers   key, root, release prepare, sign
-    inside    site init, trust, import, list, show, evidence, approve, promote, rollback, serve
+    inside    site init, trust, import, repair-request, adopt, list, show, evidence, approve, promote, rollback, serve
     nodes     node, access, token, journal
     people    people, proposals, confirm, reject, clock reset, restore
-    both      medium, status, log, check
+    both      receipt, medium, status, log, check
 
     \b
     Exit codes: 0 ok or nothing to do, 1 other, 2 usage, 3 refused (trust, policy, structure),
     4 older and adds nothing, 5 part or medium missing or damaged, 6 not found,
     7 our store, 130 interrupted.
     """
-
-
-for _command in (*OUTSIDE, *SIGNERS, *INSIDE, *PEOPLE, *RECIPIENTS, *STATION, *NODES, *CUSTODY, status_command):
-    airlock.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

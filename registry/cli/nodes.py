@@ -38,7 +38,7 @@ from registry.workflow.nodes import (
     revoke_token,
 )
 
-__all__ = ["COMMANDS"]
+__all__ = ["access_group", "journal_group", "node_group", "token_group"]
 
 _state = click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The server's own directory.  [default: HOME/server]")
 _groups = click.option("--group", "groups", multiple=True, metavar="GROUP", help="A group it belongs to; test may pull what is not promoted yet.")
@@ -313,6 +313,3 @@ def _checkpoint_json(found: Checkpoint) -> dict[str, Any]:
 
 def _date(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-COMMANDS = (node_group, access_group, token_group, journal_group)

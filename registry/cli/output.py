@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
-
-from tqdm import tqdm
 
 from registry.errors import AirlockError
 from registry.workflow.progress import Advance
@@ -18,6 +18,10 @@ from registry.workflow.progress import Advance
 __all__ = ["Bars", "Output", "grouped", "human_bytes", "print_error", "table"]
 
 _EVENT_SECONDS = 1.0
+_LINE_SECONDS = 30.0
+_COLUMNS = 80
+_FIGURES = 23
+_NARROW = "{desc} {percentage:3.0f}% {rate_fmt} {remaining}"  # where there is no room for a bar, its figures matter more
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,23 @@ class Output:
 
 
 class Bars:
-    """Progress bars with rate and time left on a terminal; one line per task elsewhere; events with ``--json``."""
+    """Progress bars with rate and time left on a terminal; now and then a line elsewhere; events with ``--json``.
+
+    A task inside another one is shown above it, and goes when it ends: the outer one stays.
+    """
 
     def __init__(self, output: Output) -> None:
         self._output = output
+        self._depth = 0
 
     def say(self, sentence: str) -> None:
-        """Say what just happened."""
-        self._output.note(sentence)
+        """Say what just happened; bars that are on the screen make room for it."""
+        if self._depth:
+            from tqdm import tqdm  # noqa: PLC0415 - there is a bar, so it is loaded
+
+            tqdm.write(f"airlock: {sentence}", file=sys.stderr)
+        else:
+            self._output.note(sentence)
 
     @contextmanager
     def task(self, label: str, total: int) -> Iterator[Advance]:
@@ -67,28 +80,62 @@ class Bars:
             yield lambda _: None
         elif self._output.json:
             yield _Events(label, total).advance
-        else:
-            began = time.monotonic()
+        elif sys.stderr.isatty():
+            from tqdm import tqdm  # noqa: PLC0415 - no command without a bar should wait for it
+
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+            narrow = columns < _COLUMNS
             with tqdm(
                 total=total or None,
-                desc=f"airlock: {label}",
+                desc=_shortened(label, columns - _FIGURES) if narrow else f"airlock: {label}",
+                bar_format=_NARROW if narrow and total else None,
                 unit="B",
                 unit_scale=True,
                 dynamic_ncols=True,
                 file=sys.stderr,
-                disable=not sys.stderr.isatty(),
-                leave=True,
+                leave=self._depth == 0,
             ) as bar:
-                done = [0]
 
                 def advance(count: int) -> None:
-                    done[0] += count
                     bar.update(count)
 
-                yield advance
-            seconds = time.monotonic() - began
-            if not sys.stderr.isatty() and done[0] and seconds > _EVENT_SECONDS:
-                self._output.note(f"{label}: {human_bytes(done[0])} in {seconds:.1f} s ({human_bytes(int(done[0] / seconds))}/s)")
+                self._depth += 1
+                try:
+                    yield advance
+                finally:
+                    self._depth -= 1
+        else:
+            lines = _Lines(self._output, label, total)
+            yield lines.advance
+            lines.end()
+
+
+def _shortened(label: str, length: int) -> str:
+    return label if len(label) <= length else f"…{label[-max(1, length - 1) :]}"
+
+
+class _Lines:
+    """Progress for a log file: a line every half minute, and one at the end of what took more than a second."""
+
+    def __init__(self, output: Output, label: str, total: int) -> None:
+        self._output, self._label, self._total, self._done = output, label, total, 0
+        self._began = self._said = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        """Take note of ``count`` more bytes."""
+        self._done += count
+        now = time.monotonic()
+        if now - self._said >= _LINE_SECONDS:
+            self._said = now
+            rate = self._done / (now - self._began)
+            left = f" of {human_bytes(self._total)}, about {timedelta(seconds=int((self._total - self._done) / rate))} left" if self._total else ""
+            self._output.note(f"{self._label}: {human_bytes(self._done)}{left} ({human_bytes(int(rate))}/s)")
+
+    def end(self) -> None:
+        """Say how much it was, and how fast."""
+        seconds = time.monotonic() - self._began
+        if self._done and seconds > _EVENT_SECONDS:
+            self._output.note(f"{self._label}: {human_bytes(self._done)} in {seconds:.1f} s ({human_bytes(int(self._done / seconds))}/s)")
 
 
 class _Events:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from registry.cli.exporting import export_command, plan_command
 from registry.cli.output import grouped, human_bytes, table
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
+from registry.cli.values import Threshold
 from registry.content.digest import digest_of
 from registry.content.reference import parse_reference
 from registry.errors import AirlockError, Usage
@@ -21,22 +21,9 @@ from registry.workflow.inspect import Inspected, inspect, set_key_of
 from registry.workflow.pin import pin, read_pins
 from registry.workflow.station import init_station, read_station
 
-__all__ = ["COMMANDS"]
+__all__ = ["init_command", "inspect_command", "pin_command", "pins_command"]
 
 _existing = click.Path(path_type=Path)
-
-
-class Threshold(click.ParamType[tuple[str, int]]):
-    """``ROLE=N``, such as ``root=2``."""
-
-    name = "threshold"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        """Return the role and the number of keys that must sign."""
-        role, _, number = str(value).partition("=")
-        if role not in ("root", "release", "station") or not number.isdigit() or not 1 <= int(number) <= 20:
-            self.fail(f"{value!r} is not ROLE=N with root or release and 1 to 20", param, ctx)
-        return role, int(number)
 
 
 @click.command("init", cls=AirlockCommand)
@@ -250,6 +237,3 @@ def _describe(found: Inspected) -> str:
         rows = [(str(each.reference), str(each.number), each.manifest.digest[:19] + "…", each.source) for each in found.releases]
         lines.append(table(("NAME", "RELEASE", "MANIFEST", "SOURCE"), rows))
     return "\n".join(lines)
-
-
-COMMANDS = (init_command, pin_command, pins_command, plan_command, export_command, inspect_command)

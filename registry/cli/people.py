@@ -16,7 +16,7 @@ from registry.workflow.proposals import Described, confirm_proposal, list_propos
 from registry.workflow.restore import restore
 from registry.workflow.trust import clock_reset
 
-__all__ = ["COMMANDS", "tell_proposal"]
+__all__ = ["clock_group", "confirm_command", "people_group", "proposals_command", "reject_command", "restore_command", "tell_proposal"]
 
 _file = click.Path(path_type=Path)
 _number = click.argument("number", type=click.IntRange(min=1), metavar="N")
@@ -224,6 +224,3 @@ def _since(each: Labelled) -> str:
 
 def _person_json(each: Labelled) -> dict[str, Any]:
     return {"person": each.person.person, "label": each.label, "keys": [key.keyid for key in each.person.keys], "left": each.person.left}
-
-
-COMMANDS = (people_group, proposals_command, confirm_command, reject_command, clock_group, restore_command)

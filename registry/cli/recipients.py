@@ -13,7 +13,7 @@ from registry.workflow.escrow import FILE_NAME, new_escrow
 from registry.workflow.known_recipients import accept_recipient, list_recipients
 from registry.workflow.trust import parse_fingerprint
 
-__all__ = ["COMMANDS"]
+__all__ = ["escrow_group", "recipient_group"]
 
 
 @click.group("recipient", cls=AirlockGroup)
@@ -75,6 +75,3 @@ def escrow_new_command(settings: Settings) -> None:
     )
     settings.output.result({"home": str(settings.home.root), "escrow_pub": str(path), "fingerprint": card.fingerprint}, text)
     settings.output.next_step("airlock export --to MEDIUM --recipient site.pub --escrow escrow.pub   # at the station")
-
-
-COMMANDS = (recipient_group, escrow_group)

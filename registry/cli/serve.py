@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
-from registry.cli.sizes import Size
+from registry.cli.values import Size
 from registry.content.view import parse_view
 from registry.errors import AirlockError, Usage
 from registry.store.home import SITE, Home

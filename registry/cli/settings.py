@@ -8,15 +8,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from registry.cli.output import Bars, Output
 from registry.errors import Usage
 from registry.store.home import Home
-from registry.workflow.actor import Credentials, own_key
 from registry.workflow.progress import Progress
+
+if TYPE_CHECKING:
+    from registry.workflow.actor import Credentials
 
 __all__ = ["ActorCommand", "AirlockCommand", "AirlockGroup", "Settings", "pass_settings"]
 
@@ -58,6 +60,8 @@ class Settings:
     @property
     def credentials(self) -> Credentials:
         """How a site is opened: with the key of ``--actor``, else of ``AIRLOCK_ACTOR``, else with the one in the site's keystore."""
+        from registry.workflow.actor import Credentials, own_key  # noqa: PLC0415 - brings keys, TUF and SQLite, for which --version shouldn't wait
+
         where = self.actor or os.environ.get("AIRLOCK_ACTOR", "")
         return Credentials(self.passphrase, own_key(where, self._actor_passphrase, self.pin) if where else None)
 

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from registry.cli.output import grouped, table
-from registry.cli.outside import Threshold
 from registry.cli.settings import ActorCommand, AirlockCommand, AirlockGroup, Settings, pass_settings
+from registry.cli.values import Threshold
 from registry.content.reference import parse_selector
 from registry.errors import NotFound, Usage
 from registry.store.home import SITE
@@ -26,7 +26,7 @@ from registry.workflow.root import ROLE_NAMES, RootState, add_key, remove_key, s
 from registry.workflow.signing import sign_request
 from registry.workflow.withdraw import withdraw_release
 
-__all__ = ["COMMANDS"]
+__all__ = ["key_group", "release_group", "root_group", "sign_command", "withdraw_command"]
 
 _file = click.Path(path_type=Path)
 _role = click.Choice(list(ROLE_NAMES))
@@ -353,6 +353,3 @@ def withdraw_command(settings: Settings, name: str, *, why: str, severity: str) 
         document, f"withdrawn  {release.reference}-r{release.number}  {severity}\nIt reaches a site with the next set that the site imports."
     )
     settings.output.next_step("airlock export --metadata-only --to MEDIUM --recipient site.pub")
-
-
-COMMANDS = (key_group, root_group, release_group, sign_command, withdraw_command)

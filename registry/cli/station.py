@@ -12,7 +12,7 @@ from registry.cli.settings import AirlockGroup, Settings, pass_settings
 from registry.trust.roles import format_time
 from registry.workflow.recover import Recovered, recover
 
-__all__ = ["COMMANDS"]
+__all__ = ["station_group"]
 
 
 @click.group("station", cls=AirlockGroup)
@@ -75,6 +75,3 @@ def _warn(settings: Settings, done: Recovered) -> None:
     if done.sites:
         sites = ", ".join(site[:8] for site in done.sites)
         settings.output.note(f"the fingerprints of site.pub are forgotten: compare them by phone at the next export for {sites}")
-
-
-COMMANDS = (station_group,)

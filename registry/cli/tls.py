@@ -8,7 +8,6 @@ import click
 
 from registry.cli.output import grouped
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
-from registry.workflow.tls import tls_init
 
 __all__ = ["tls_init_command"]
 
@@ -26,6 +25,8 @@ def tls_init_command(settings: Settings, names: tuple[str, ...], *, days: int) -
     Example:
       airlock site tls-init --name registry.site.internal --name 10.0.0.5
     """
+    from registry.workflow.tls import tls_init  # noqa: PLC0415 - X.509 is of no use to the other commands of a site
+
     settings.unchanged = "no certificate was made"
     made = tls_init(settings.home, names, days, settings.passphrase, now=datetime.now(UTC))
     until = made.until.strftime("%Y-%m-%d")

@@ -29,6 +29,7 @@ MAX_PARTS = 10_000
 MAX_PART_BYTES = (4 << 30) - (16 << 20)  # sealed it stays below FAT32's 4 GiB − 1
 MIN_PART_BYTES = 1 << 20
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
+_BY_PHONE = "the station signed it so; ask the publisher by phone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ def parse_index(data: bytes, *, what: str) -> Index:
         raise FormatRefused(f"{what}: its parts are out of bounds", why=f"{len(index.numbers)} parts of {index.part_size} bytes")
     _refuse_odd_groups(index, what)
     if {each.digest for each in index.have} & {each.digest for each in index.objects}:
-        raise FormatRefused(f"{what}: an object is in the set and left out of it")
+        raise FormatRefused(f"{what}: an object is in the set and left out of it", hint=_BY_PHONE)
     if index.to_bytes() != data:
         raise FormatRefused(
             f"{what}: not an index of this format",
@@ -186,7 +187,7 @@ def parse_index(data: bytes, *, what: str) -> Index:
 def _objects(value: Any, what: str) -> tuple[Object, ...]:
     objects = tuple(Object(parse_digest(each["digest"], what=what), each["offset"], _whole(each["size"], what)) for each in value)
     if len(objects) > MAX_OBJECTS or len({each.digest for each in objects}) != len(objects):
-        raise FormatRefused(f"{what}: too many objects, or one of them twice")
+        raise FormatRefused(f"{what}: too many objects, or one of them twice", hint=_BY_PHONE)
     offset = 0
     for each in objects:
         if type(each.offset) is not int or each.offset != offset:
@@ -198,7 +199,7 @@ def _objects(value: Any, what: str) -> tuple[Object, ...]:
 def _have(value: Any, what: str) -> tuple[Held, ...]:
     held = tuple(Held(parse_digest(each["digest"], what=what), _whole(each["size"], what), _set_id(each["set"], what)) for each in value)
     if len(held) > MAX_OBJECTS or len({each.digest for each in held}) != len(held):
-        raise FormatRefused(f"{what}: too many objects are left out, or one of them twice")
+        raise FormatRefused(f"{what}: too many objects are left out, or one of them twice", hint=_BY_PHONE)
     return held
 
 
@@ -211,12 +212,18 @@ def _refuse_odd_groups(index: Index, what: str) -> None:
     sized = all(each.data and each.parity and len(each.data) + len(each.parity) <= MAX_SHARES for each in index.parity)
     ordered = all(list(numbers) == sorted(numbers) for each in index.parity for numbers in (each.data, each.parity))
     if not sized or not ordered or data != list(range(1, index.parts + 1)) or parity != list(range(index.parts + 1, index.parts + len(parity) + 1)):
-        raise FormatRefused(f"{what}: its parity groups don't fit its parts")
+        raise _odd_groups(what)
+
+
+def _odd_groups(what: str) -> FormatRefused:
+    return FormatRefused(
+        f"{what}: its parity groups don't fit its parts", why=f"each part is in one group, of at most {MAX_SHARES}, in order", hint=_BY_PHONE
+    )
 
 
 def _numbers(value: Any, what: str) -> tuple[int, ...]:
     if not isinstance(value, list) or len(value) > MAX_SHARES:
-        raise FormatRefused(f"{what}: its parity groups don't fit its parts")
+        raise _odd_groups(what)
     return tuple(_whole(each, what) for each in value)
 
 

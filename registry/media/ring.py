@@ -26,13 +26,18 @@ class Digester(Protocol):
 
 
 class Ring:
-    """A ring of ``depth`` buffers of ``size`` bytes and the thread that hashes what they hold.  Use it as a context manager."""
+    """A ring of up to ``depth`` buffers of ``size`` bytes and the thread that hashes what they hold.  Use it as a context manager.
 
-    def __init__(self, size: int, depth: int = 8) -> None:
+    A buffer is made only when every other one is still being read: a small set needs one.  Sixteen of 1 MiB ride out the moments in which another
+    process has the second core; more gained nothing.
+    """
+
+    def __init__(self, size: int, depth: int = 16) -> None:
+        self._size = size
+        self._to_make = depth
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         self._full: SimpleQueue[tuple[memoryview, list[tuple[Digester, memoryview]]] | SimpleQueue[None] | None] = SimpleQueue()
-        for _ in range(depth):
-            self._free.put(memoryview(bytearray(size)))
+        self._failed: BaseException | None = None
         self._thread = Thread(target=self._work, name="airlock-hash", daemon=True)
 
     def __enter__(self) -> Self:
@@ -44,7 +49,11 @@ class Ring:
         self._thread.join()
 
     def take(self) -> memoryview:
-        """Return a buffer that nobody reads any more; waits for one."""
+        """Return a buffer that nobody reads any more; waits for one.  Only the first thread calls this."""
+        self._raise()
+        if self._to_make and self._free.empty():
+            self._to_make -= 1
+            return memoryview(bytearray(self._size))
         return self._free.get()
 
     def hand_over(self, buffer: memoryview, work: list[tuple[Digester, memoryview]]) -> None:
@@ -56,6 +65,11 @@ class Ring:
         done: SimpleQueue[None] = SimpleQueue()
         self._full.put(done)
         done.get()
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._failed is not None:
+            raise self._failed
 
     def _work(self) -> None:
         while (item := self._full.get()) is not None:
@@ -63,8 +77,11 @@ class Ring:
                 item.put(None)
                 continue
             buffer, work = item
-            for digester, view in work:
-                digester.update(view)
+            try:
+                for digester, view in work:
+                    digester.update(view)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the first thread must hear of it and not wait for ever
+                self._failed = self._failed or error
             self._free.put(buffer)
 
 

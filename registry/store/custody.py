@@ -79,9 +79,10 @@ class HandOver:
 class Medium:
     """One medium.
 
-    ``set_id`` is empty, ``number`` and ``media`` are 0 for one that came in and was not read yet.  ``written``, ``read`` and ``retired`` are times;
-    ``seq`` is the event that last said what is on it.  Only the station that wrote it knows ``first`` and ``last``, the parts on it (0 and 0: none),
-    ``size``, their sealed bytes, ``read_back``, whether they were read again after writing, and ``sums``, the digest of its SHA256SUMS.
+    ``set_id`` is empty, ``number`` and ``media`` are 0 for one that came in and was not read yet; with a ``set_id`` they are 0 for a repair.
+    ``written``, ``read`` and ``retired`` are times; ``seq`` is the event that last said what is on it.  Only the station that wrote it knows
+    ``first`` and ``last``, the parts on it (0 and 0: none), ``size``, their sealed bytes, ``read_back``, whether they were read again after writing,
+    and ``sums``, the digest of its SHA256SUMS.
     """
 
     set_id: str
@@ -104,6 +105,11 @@ class Medium:
     def serial(self) -> str:
         """The serial number that was noted last, or an empty text."""
         return next((each.serial for each in reversed(self.hand_overs) if each.serial), "")
+
+    @property
+    def place(self) -> str:
+        """Which of its set's media it is, such as ``2 of 3``; a repair is none of them."""
+        return f"{self.number} of {self.media}" if self.number else "repair"
 
     @property
     def state(self) -> str:
@@ -175,6 +181,19 @@ def _medium_write(database: Database, event: Event, subject: dict[str, Any]) -> 
     database.table("media").insert(row, replace=True)  # written anew: whatever was said of this medium, it is in use again
 
 
+def _set_repair(database: Database, event: Event, subject: dict[str, Any]) -> None:
+    sums = parse_digest(subject["sums"], what="medium") if subject.get("sums") else ""
+    if not subject["medium"]:
+        _medium_write(database, event, {**subject, "media": 0})
+        return
+    # Parts of one of the set's own media were written again in place; the other parts on it are as they were.
+    database.execute(
+        "UPDATE media SET seq = ?, read_back = MIN(COALESCE(read_back, 0), ?), sums = ?, written = ?, retired = NULL, method = '' "
+        "WHERE set_id = ? AND medium = ? AND label = ?",
+        (event.seq, int(subject["read_back"]), sums, event.time, subject["set"], subject["medium"], subject["label"]),
+    )
+
+
 def _medium_read(database: Database, event: Event, subject: dict[str, Any]) -> None:
     row = {**_row(event, subject), "read": event.time}
     database.table("media").insert(row, ignore=True)
@@ -216,7 +235,12 @@ def _receipt_accept(database: Database, event: Event, subject: dict[str, Any]) -
 
 _VERBS: Mapping[str, Effect] = {"medium.receive": _medium_receive, "medium.retire": _medium_retire}
 
-STATION_CUSTODY_VERBS: Mapping[str, Effect] = {"medium.write": _medium_write, **_VERBS, "receipt.accept": _receipt_accept}
+STATION_CUSTODY_VERBS: Mapping[str, Effect] = {
+    "medium.write": _medium_write,
+    "set.repair": _set_repair,
+    **_VERBS,
+    "receipt.accept": _receipt_accept,
+}
 """The verbs by which a station says where its media are."""
 
 SITE_CUSTODY_VERBS: Mapping[str, Effect] = {"medium.read": _medium_read, **_VERBS}

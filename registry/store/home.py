@@ -13,7 +13,6 @@ from pathlib import Path
 from registry.content import canonical
 from registry.errors import FormatRefused, NotFound, StoreFailed, Usage
 from registry.store.files import read_limited, replace_file, storage_errors, sweep_temporaries
-from registry.trust.roles import format_time
 
 __all__ = ["ESCROW", "SIGNER", "SITE", "STATION", "Home"]
 
@@ -117,7 +116,7 @@ class Home:
                 ) from None
             with suppress(OSError):  # a full disk can't note who holds the lock; it is held all the same, and the sweep may make room
                 stream.truncate(0)
-                stream.write(json.dumps({"pid": os.getpid(), "command": command, "since": format_time(datetime.now(UTC))}).encode())
+                stream.write(json.dumps({"pid": os.getpid(), "command": command, "since": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}).encode())
             yield
 
 

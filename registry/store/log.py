@@ -176,7 +176,7 @@ class Log:
 
     def document(self, digest: Digest) -> bytes:
         """Return a stored document, checked against its digest."""
-        row = self.db.execute("SELECT data FROM documents WHERE digest = ?", (digest,)).fetchone()
+        row = self.db.execute("SELECT CASE typeof(data) WHEN 'blob' THEN data END FROM documents WHERE digest = ?", (digest,)).fetchone()
         if row is None or not isinstance(row[0], bytes) or digest_of(row[0]) != digest:
             raise StoreFailed(f"document {digest}: {'damaged in' if row else 'missing from'} the database", hint="restore the home from its backup")
         return bytes(row[0])
@@ -211,7 +211,7 @@ class Log:
             if ours != theirs:
                 changed = len(set(ours) ^ set(theirs))
                 yield f"table {table} is not what the log says ({changed} row(s) differ)"
-        for digest, data in self.db.execute("SELECT digest, data FROM documents"):
+        for digest, data in self.db.execute("SELECT digest, CASE typeof(data) WHEN 'blob' THEN data END FROM documents"):
             if not isinstance(data, bytes) or digest_of(data) != digest:
                 yield f"document {digest} is damaged in the database"
 

@@ -30,6 +30,7 @@ from registry.store.people import (
     proposals_in,
     settle,
 )
+from registry.store.station_keys import STATION_KEYS_SCHEMA, STATION_KEYS_TABLES, STATION_KEYS_VERBS
 from registry.trust.refresh import TrustedMetadata
 from registry.trust.withdrawal import Severity, Withdrawal
 
@@ -56,7 +57,7 @@ CREATE TABLE sets (
   received INTEGER NOT NULL, milliseconds INTEGER NOT NULL
 );
 """
-_TABLES = ("people", "proposals", "site", "epochs", "publishers", "releases", "sets", *CALLERS_TABLES, *CUSTODY_TABLES)
+_TABLES = ("people", "proposals", "site", "epochs", "publishers", "releases", "sets", *CALLERS_TABLES, *CUSTODY_TABLES, *STATION_KEYS_TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class Site(Log):
     """The site's database."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        schema = PEOPLE_SCHEMA + _SCHEMA + CALLERS_SCHEMA + CUSTODY_SCHEMA
+        schema = PEOPLE_SCHEMA + _SCHEMA + CALLERS_SCHEMA + CUSTODY_SCHEMA + STATION_KEYS_SCHEMA
         super().__init__(path, Projection(schema, _TABLES, _apply, actors), create=create)
 
     def site(self) -> str:
@@ -387,6 +388,7 @@ _VERBS: Mapping[str, Effect] = {
     **ACT_VERBS,
     **CALLERS_VERBS,
     **SITE_CUSTODY_VERBS,
+    **STATION_KEYS_VERBS,
     "act.confirm": _act_confirm,
     "site.init": _site_init,
     "site.rotate": _nothing,
@@ -402,4 +404,5 @@ _VERBS: Mapping[str, Effect] = {
     "release.withdraw": _release_withdraw,
     "set.complete": _set_complete,
     "set.refuse": _nothing,
+    "repair.request": _nothing,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,13 +12,27 @@ from securesystemslib.signer import Signature, Signer, SSlibKey
 
 from registry.content import canonical
 from registry.errors import FormatRefused, SignatureRefused
-from registry.trust.keys import short
+from registry.trust.keys import public_from_json, short
 
-__all__ = ["EVENT_TYPE", "INDEX_TYPE", "SITE_TYPE", "Opened", "envelop", "open_envelope", "sign_detached", "verify_detached"]
+__all__ = [
+    "EVENT_TYPE",
+    "INDEX_TYPE",
+    "RECEIPT_TYPE",
+    "REPAIR_TYPE",
+    "SITE_TYPE",
+    "Opened",
+    "envelop",
+    "open_envelope",
+    "open_self_signed",
+    "sign_detached",
+    "verify_detached",
+]
 
 INDEX_TYPE = "application/vnd.airlock.index.v1+json"
 EVENT_TYPE = "application/vnd.airlock.event.v1+json"
 SITE_TYPE = "application/vnd.airlock.site.v1+json"
+RECEIPT_TYPE = "application/vnd.airlock.receipt.v1+json"
+REPAIR_TYPE = "application/vnd.airlock.repair.v1+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +77,24 @@ def open_envelope(data: bytes, payload_type: str, keys: Iterable[SSlibKey], thre
     if len(envelope.signatures) < threshold:
         raise SignatureRefused(f"{what}: not signed by enough keys", why=f"expected {threshold}, found {len(envelope.signatures)}")
     return Opened(envelope.payload, tuple(sorted(envelope.signatures)))
+
+
+def open_self_signed(data: bytes, payload_type: str, *, what: str, limit: int) -> bytes:
+    """Return the payload of an envelope that is signed by the very key which the payload names as ``receipt_key``: a site that speaks for itself.
+
+    Whether that site is known is the caller's matter.
+
+    Raises:
+        FormatRefused: it names no key, or is not an envelope in canonical form.
+        SignatureRefused: not signed by the key that it names.
+    """
+    document = canonical.load(data, what=what, limit=limit)
+    try:
+        payload = base64.b64decode(document["payload"], validate=True)
+        key = public_from_json(canonical.load(payload, what=what, limit=limit)["receipt_key"], what=what)
+    except (KeyError, TypeError, ValueError):
+        raise FormatRefused(f"{what}: not what a site signs", why="it has no receipt key") from None
+    return open_envelope(data, payload_type, [key], 1, what=what, limit=limit).payload
 
 
 def sign_detached(payload: bytes, payload_type: str, signer: Signer) -> str:

@@ -14,20 +14,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import SSlibKey
 from tuf.api import exceptions as tuf_errors
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
-from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet  # docs/adr/0002: the clock is its public field
-from tuf.ngclient.config import EnvelopeType
 
 from registry.errors import FormatRefused, SignatureRefused, TrustRefused
 from registry.trust.keys import public_from_json, short
 from registry.trust.roles import format_time, serialise
 from registry.trust.withdrawal import Severity, withdrawals_in
+
+if TYPE_CHECKING:
+    from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 
 __all__ = [
     "CAPS",
@@ -38,6 +39,7 @@ __all__ = [
     "TrustedMetadata",
     "adopt_publisher",
     "check_roots",
+    "expires_at",
     "fingerprint",
     "issued_at",
     "refresh",
@@ -189,9 +191,14 @@ def _refuse_clock_behind(now: datetime, floor: datetime | None) -> None:
         )
 
 
-def _refuse_expired(offered: OfferedMetadata, now: datetime) -> None:
+def expires_at(offered: OfferedMetadata) -> datetime:
+    """Return when the delivery window of a set with these metadata ends: from then on no site imports it."""
     files = (offered.roots[-1], offered.timestamp, offered.snapshot, offered.targets)
-    expires = min(Metadata.from_bytes(data).signed.expires for data in files)
+    return min(Metadata.from_bytes(data).signed.expires for data in files)
+
+
+def _refuse_expired(offered: OfferedMetadata, now: datetime) -> None:
+    expires = expires_at(offered)
     if now >= expires:
         raise TrustRefused(
             "the set is too old to be imported",
@@ -247,13 +254,21 @@ def _updated(trusted: TrustedMetadata, newest: TrustedMetadata, now: datetime) -
 
 
 def _with_known_timestamp(trusted: TrustedMetadata, roots: tuple[bytes, ...], now: datetime) -> TrustedMetadataSet:
-    fresh = TrustedMetadataSet(roots[-1], EnvelopeType.METADATA)
+    fresh = _trusting(roots[-1])
     fresh.reference_time = now
     if trusted.timestamp is not None:
         # Expired: still guards against rollback.  Unsigned: the newest root rotated its key, which ends its reign (5.3.11, fast-forward recovery).
         with suppress(tuf_errors.ExpiredMetadataError, tuf_errors.UnsignedMetadataError):
             fresh.update_timestamp(trusted.timestamp)
     return fresh
+
+
+def _trusting(root: bytes) -> TrustedMetadataSet:
+    # Imported here: tuf.ngclient brings urllib3, and a station that only writes metadata shouldn't wait for it.
+    from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet  # noqa: PLC0415 - docs/adr/0002: the clock is its public field
+    from tuf.ngclient.config import EnvelopeType  # noqa: PLC0415
+
+    return TrustedMetadataSet(root, EnvelopeType.METADATA)
 
 
 def _refuse_vanished(before: Mapping[str, TargetFile], after: Mapping[str, TargetFile]) -> None:
@@ -279,7 +294,7 @@ def check_roots(roots: tuple[bytes, ...]) -> None:
     """Verify each root against its predecessor and itself (5.3.3 to 5.3.7)."""
     previous: Root | None = None
     with _translated("root.json"):
-        chain = TrustedMetadataSet(roots[0], EnvelopeType.METADATA)
+        chain = _trusting(roots[0])
         for version, data in enumerate(roots, start=1):
             name = f"{version}.root.json"
             root = _load(Root, data, name)

@@ -44,10 +44,10 @@ class Arrivals:
         self._path = incoming / f"{set_id}.arrivals"
         self._incoming = incoming
         self._set_id = set_id
-        document = _read(self._path) or {}
-        self.done: set[int] = set(document.get("done", ()))
+        document = _read(self._path) or {"done": [], "expected": {}}
+        self.done: set[int] = set(document["done"])
         """The parts, and parity parts, that were taken in to their end and are on our disk."""
-        self._expected: dict[str, Any] = document.get("expected", {})
+        self._expected: dict[str, Any] = document["expected"]
 
     def parity_file(self, number: int) -> Path:
         """Return where the content of a parity part lies until the set is whole."""
@@ -66,7 +66,8 @@ class Arrivals:
     def expect(self, expected: Expected) -> None:
         """Record what is known of the set; what earlier runs knew of its media stays."""
         before = self._expected
-        media = [list(each) for each in expected.media] or before.get("media", [])
+        labels = {(first, last): label for label, first, last in before.get("media", [])}
+        media = [[label or labels.get((first, last), ""), first, last] for label, first, last in expected.media] or before.get("media", [])
         self._expected = {
             "publisher": expected.publisher,
             "parts": expected.parts,
@@ -96,25 +97,42 @@ def arriving_sets(incoming: Path) -> Iterator[Expected]:
     """Yield every unfinished set, with the parts that are still missing as its ``needed``, newest first."""
     for path in sorted(incoming.glob("*.arrivals"), reverse=True):
         document, match = _read(path), _NAME.match(path.name)
-        if not document or not document["expected"] or not match:
-            continue
-        done, said = set(document["done"]), document["expected"]
-        yield Expected(
-            set_id=match[1],
-            publisher=said["publisher"],
-            parts=said["parts"],
-            parity=said["parity"],
-            releases=tuple(said["releases"]),
-            needed=tuple(number for number in said["needed"] if number not in done),
-            damaged={int(number): why for number, why in said["damaged"].items() if int(number) not in done},
-            media=tuple((label, first, last) for label, first, last in said["media"]),
-            seen=tuple(said["seen"]),
-        )
+        if document and document["expected"] and match:
+            yield _expected(match[1], set(document["done"]), document["expected"])
+
+
+def _expected(set_id: str, done: set[int], said: Mapping[str, Any]) -> Expected:
+    return Expected(
+        set_id=set_id,
+        publisher=said["publisher"],
+        parts=said["parts"],
+        parity=said["parity"],
+        releases=tuple(said["releases"]),
+        needed=tuple(number for number in said["needed"] if number not in done),
+        damaged={int(number): why for number, why in said["damaged"].items() if int(number) not in done},
+        media=tuple((label, first, last) for label, first, last in said["media"]),
+        seen=tuple(said["seen"]),
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """Return a record, or None where there is none that makes sense: taking a part again is always safe."""
     try:
         document = canonical.load(read_limited(path, _BYTES, what=path.name), what=path.name, limit=_BYTES)
-    except (FileNotFoundError, FormatRefused, MediumDamaged):
-        return None  # taking a part again is always safe
-    return document if isinstance(document, dict) and document.get("v") == 1 else None
+        return document if _makes_sense(document) else None
+    except (OSError, FormatRefused, MediumDamaged):
+        return None
+
+
+def _makes_sense(document: object) -> bool:
+    try:
+        done, said = document["done"], document["expected"]  # type: ignore[index]
+        known = _expected("", set(done), said) if said else None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    numbers = [
+        *done,
+        *((known.parts, known.parity, *known.needed, *known.seen, *(each for _, *span in known.media for each in span)) if known else ()),
+    ]
+    texts = [known.publisher, *known.releases, *known.damaged.values(), *(label for label, _, _ in known.media)] if known else []
+    return isinstance(said, dict) and all(type(each) is int for each in numbers) and all(isinstance(each, str) for each in texts)

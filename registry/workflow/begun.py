@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from registry.content.digest import Digest, digest_of
 from registry.content.pins import Pin
 from registry.errors import Usage
-from registry.media.index import Index, parse_index
-from registry.media.parity import Group, group_parts
+from registry.media.index import Held, Index, parse_index
+from registry.media.parity import group_parts
 from registry.media.planner import Span
 from registry.media.recipients import SET_KEY_BYTES, Recipient, wrap
 from registry.media.seal import Seal
@@ -21,7 +21,7 @@ from registry.media.sets import PLAIN, Header, new_set_id, parse_header
 from registry.media.suites import SUITES
 from registry.store.medium import folder_on
 from registry.store.station import StartedSet
-from registry.trust.refresh import OfferedMetadata
+from registry.trust.refresh import OfferedMetadata, expires_at
 from registry.trust.roles import format_time
 from registry.workflow.carried import Layout, Shape, evidence_of, objects_in_order
 from registry.workflow.drafting import refuse_lacking, still_lacking
@@ -39,12 +39,24 @@ __all__ = ["Asked", "BegunSet", "begin_set", "suite_of", "unfinished_set"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an export is asked for: the pins, the sites and the escrow, in which shape."""
+    """What an export is asked for: the pins, the sites and the escrow, in which shape; ``held`` is what every site has, by digest."""
 
     pins: Sequence[Pin]
     sites: Sequence[SiteCard]
     escrow: EscrowCard | None
     shape: Shape
+    held: Mapping[Digest, Held] = field(default_factory=dict)
+
+    def carried(self, objects: Mapping[Digest, int]) -> dict[Digest, int]:
+        """Return those of ``objects`` that have to be carried, in their order."""
+        return {digest: size for digest, size in objects.items() if not self._has(digest, size)}
+
+    def left_out(self, objects: Mapping[Digest, int]) -> tuple[Held, ...]:
+        """Return those of ``objects`` that every site has, by digest."""
+        return tuple(self.held[digest] for digest, size in sorted(objects.items()) if self._has(digest, size))
+
+    def _has(self, digest: Digest, size: int) -> bool:
+        return digest in self.held and self.held[digest].size == size
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +107,13 @@ def begin_set(
             missing,
             f"airlock release prepare {media[0]}\nthe other signers run: airlock sign {media[0]} --key NAME\nthen the same export again",
         )
-    objects = evidence_of(releases) | dict(sizes)
+    every = evidence_of(releases) | dict(sizes)
+    objects, have = asked.carried(every), asked.left_out(every)
     layout, spans = plan(objects)
     set_id = new_set_id(int(now.timestamp() * 1000), secrets.token_bytes(10))
     set_key = secrets.token_bytes(SET_KEY_BYTES) if asked.shape.sealed else None
-    header = _header(station, asked, set_id, set_key, layout.parity).to_bytes()
+    requires = [name for name, needed in (("have", have), ("parity", layout.parity)) if needed]
+    header = _header(station, asked, set_id, set_key, requires).to_bytes()
     with station.log.transaction():
         metadata = sign_metadata(station, version, targets, now)
         head = station.log.head()
@@ -116,6 +130,7 @@ def begin_set(
             part_size=layout.part_size,
             checkpoint=(head.seq, head.digest),
             extensions={"station": _station_recipient(station, asked)},
+            have=have,
             parity=layout.parity,
         )
         payload = index.to_bytes()
@@ -131,10 +146,13 @@ def begin_set(
     return BegunSet(index, header, Seal(set_id, set_key), metadata, tuple(releases), tuple(spans), {})
 
 
-def unfinished_set(station: OpenStation, asked: Asked, media: Sequence[Path]) -> BegunSet | None:
-    """Return the newest unfinished set that says what a new one would say, if one of its media is at hand or finished; else None."""
+def unfinished_set(station: OpenStation, asked: Asked, media: Sequence[Path], now: datetime) -> BegunSet | None:
+    """Return the newest unfinished set that says what a new one would say, if one of its media is at hand or finished; else None.
+
+    A set whose delivery window has ended is none: every site would refuse it, however long its media then took.
+    """
     releases, newest = _numbered(station, asked.pins), newest_metadata(station)
-    if releases is None or newest is None:
+    if releases is None or newest is None or now >= expires_at(newest):
         return None
     for started in station.log.unfinished_sets():
         if started.timestamp != digest_of(newest.timestamp):
@@ -176,12 +194,14 @@ def suite_of(sites: Sequence[SiteCard]) -> str:
 def _says(station: OpenStation, begun: BegunSet, asked: Asked) -> bool:
     """Tell whether a set is the one that is asked for."""
     index, shape = begun.index, asked.shape
+    every = {each.digest: each.size for each in index.objects} | {each.digest: each.size for each in index.have}
     recipients = {each.key_id for each in _recipients(station, asked)} if shape.sealed else set()
     return (
         parse_header(begun.header, what="set.json").keys.keys() == recipients
         and index.statements == tuple(each.statement for each in begun.releases)
         and index.sites == tuple(sorted(card.site for card in asked.sites))
         and shape.part_size in (None, index.part_size)
+        and index.have == asked.left_out(every)
         and index.parity == group_parts(index.parts, shape.parity)
     )
 
@@ -198,12 +218,12 @@ def _numbered(station: OpenStation, pins: Sequence[Pin]) -> list[PinnedRelease] 
     return releases
 
 
-def _header(station: OpenStation, asked: Asked, set_id: str, set_key: bytes | None, parity: Sequence[Group]) -> Header:
+def _header(station: OpenStation, asked: Asked, set_id: str, set_key: bytes | None, requires: Sequence[str]) -> Header:
     header = Header(set_id, {}, suite=PLAIN, requires=(PLAIN,))
     if set_key is not None:
         keys = {each.key_id: wrap(set_key, each, set_id=set_id) for each in _recipients(station, asked)}
         header = Header(set_id, keys, suite=suite_of(asked.sites))
-    return replace(header, requires=tuple(sorted([*header.requires, *(["parity"] if parity else [])])))
+    return replace(header, requires=tuple(sorted([*header.requires, *requires])))
 
 
 def _recipients(station: OpenStation, asked: Asked) -> list[Recipient]:

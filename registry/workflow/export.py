@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from registry.store.home import Home
 from registry.trust.refresh import fingerprint
 from registry.workflow.begun import Asked, BegunSet, begin_set, suite_of, unfinished_set
 from registry.workflow.carried import Layout, Shape, chosen_pins, evidence_of, lay_out, sizes_of, sources_of
+from registry.workflow.delta import Known, left_out
 from registry.workflow.escrow import EscrowCard
 from registry.workflow.known_recipients import ESCROW, read_escrow_card, read_site_card, remember
 from registry.workflow.preparing import require_root
@@ -28,6 +29,7 @@ from registry.workflow.writing import Way, WrittenMedium, write_media
 
 __all__ = ["Contents", "Exported", "export", "spans_on"]
 
+_NOTHING_KNOWN = Known()
 _SPARE_BYTES = 1 << 20  # header, metadata, notes, directory entries
 _INDEX_BYTES_PER_OBJECT = 2048  # its statement's and its map's share of the index, with room to spare
 
@@ -76,17 +78,18 @@ def export(
     passphrase: Passphrase,
     *,
     escrow: Path | None = None,
+    known: Known = _NOTHING_KNOWN,
     now: datetime,
     progress: Progress,
 ) -> Exported:
     """Write one set with the releases that ``contents`` names to the media of ``way``, sealed to the sites whose ``site.pub`` are ``cards``.
 
     An export that was interrupted continues: media that were finished are not asked for again, parts that are whole stay as they are.  ``escrow`` is
-    a further recipient's ``escrow.pub``.
+    a further recipient's ``escrow.pub``; ``known`` says what the sites hold, which is left out.
 
     Raises:
-        NotFound: nothing is pinned, a name isn't pinned, or a source is not there.
-        TrustRefused: a ``site.pub`` changed silently, or a source no longer matches its pin.
+        NotFound: nothing is pinned, a name isn't pinned, or a source is not there; no receipt, or a set that is not known here.
+        TrustRefused: a ``site.pub`` changed silently, a receipt contradicts an earlier one, or a source no longer matches its pin.
         MediumDamaged: a medium is full, read-only, gone, or gives back other bytes than were written.
     """
     pins = [] if contents.metadata_only else chosen_pins(home, contents.names)
@@ -98,11 +101,12 @@ def export(
     asked = Asked(pins, sites, read_escrow_card(escrow) if escrow else None, contents.shape)
     with open_station(home, passphrase, "export") as station:
         require_root(station)
-        known: dict[str, SiteCard | EscrowCard] = {card.site: card for card in sites}
+        named: dict[str, SiteCard | EscrowCard] = {card.site: card for card in sites}
         if asked.escrow is not None:
-            known[ESCROW] = asked.escrow
-        new = remember(station, known, now)
-        begun = unfinished_set(station, asked, way.slots.paths)
+            named[ESCROW] = asked.escrow
+        new = remember(station, named, now)
+        asked = replace(asked, held=left_out(station, [card.site for card in sites], known, now))
+        begun = unfinished_set(station, asked, way.slots.paths, now)
         continued = begun is not None
         if begun is None:
             begun = _begin(station, asked, way.slots, now)
@@ -111,7 +115,7 @@ def export(
         kept = {digest: LocalBlobStore(home.blobs).path(digest) for digest in evidence_of(begun.releases)}
         media = write_media(station, begun, way, sources | kept, now=now, progress=progress)
         newest_root = fingerprint(station.log.roots()[-1])
-    fingerprints = tuple((name, known[name].fingerprint) for name in new)
+    fingerprints = tuple((name, named[name].fingerprint) for name in new)
     return Exported(begun, tuple(media), sites, fingerprints, newest_root, continued)
 
 
@@ -123,7 +127,7 @@ def _begin(station: OpenStation, asked: Asked, slots: Slots, now: datetime) -> B
         layout = lay_out(sum(objects.values()), asked.shape, min(slots.capacities))
         return layout, spans_on(slots, layout, len(objects))
 
-    plan(sizes)  # before anything is signed
+    plan(asked.carried(sizes))  # before anything is signed
     return begin_set(station, asked, sizes, plan, slots.paths, now=now)
 
 

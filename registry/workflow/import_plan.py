@@ -16,8 +16,10 @@ from registry.store.medium import SetFolder, find_sets
 from registry.trust.refresh import refresh
 from registry.workflow.actor import Credentials
 from registry.workflow.arrivals import Expected, arriving_sets
+from registry.workflow.bases import Bases
 from registry.workflow.judging import compare_object_map, first_readable, is_here, trusted_publisher, unseal, verify_statements
 from registry.workflow.offered import read_metadata
+from registry.workflow.progress import Silent
 from registry.workflow.receive import Receiver
 from registry.workflow.site import OpenSite, open_site, read_site
 
@@ -98,7 +100,9 @@ def _plan_set(site: OpenSite, folders: list[SetFolder], now: datetime) -> Planne
     index, seal = arriving.index, arriving.seal
     releases, refused = verify_statements(site, index, refreshed, record.namespaces)
     compare_object_map(index)
-    new = [each.release.name for each in releases if not is_here(site, each)]
+    wanted = [each for each in releases if not is_here(site, each)]
+    refused += Bases(site, Silent()).look(index, wanted)
+    new = [each.release.name for each in wanted]
     receiver = Receiver(site.home.incoming, site.blobs, index, seal)
     needed = receiver.missing if new else []
     there = {number for number in index.numbers if any(seal.part_name(number) in folder.files for folder in folders)}

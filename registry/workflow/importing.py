@@ -26,6 +26,7 @@ from registry.trust.verifier import VerifiedRelease
 from registry.trust.withdrawal import withdrawals_in
 from registry.workflow.actor import Credentials
 from registry.workflow.arrivals import Arrivals, Expected
+from registry.workflow.bases import Bases, Checked
 from registry.workflow.evidence import check_evidence
 from registry.workflow.incomplete import incomplete
 from registry.workflow.judging import ArrivingSet, compare_object_map, first_readable, is_here, trusted_publisher, unseal, verify_statements
@@ -35,6 +36,7 @@ from registry.workflow.overtaken import forget_overtaken
 from registry.workflow.progress import Progress
 from registry.workflow.receive import Receiver
 from registry.workflow.site import OpenSite, open_site, publish
+from registry.workflow.stations import remember_station
 from registry.workflow.structure import check_structure
 
 __all__ = ["Imported", "SetOutcome", "import_media"]
@@ -55,6 +57,7 @@ class SetOutcome:
     withdrawn: list[CatalogRelease] = field(default_factory=list)
     litter: tuple[str, ...] = ()
     healed: list[int] = field(default_factory=list)
+    lacks_base: bool = False
     media: list[MediumNote] = field(default_factory=list)
     received: int = 0
     milliseconds: int = 0
@@ -100,26 +103,41 @@ def import_media(home: Home, media: Sequence[Path], credentials: Credentials, *,
         for medium in media:
             for folder in _scan(site, medium, now):
                 folders.setdefault(folder.set_id, []).append(folder)
-        outcomes = []
+        bases = Bases(site, progress)
+        outcomes: dict[str, SetOutcome] = {}
         for set_id in sorted(folders, reverse=True):
-            outcome = SetOutcome(set_id, litter=tuple(name for folder in folders[set_id] for name in folder.litter))
-            try:
-                _import_set(site, folders[set_id], outcome, now, progress)
-            except StoreFailed:
-                raise
-            except AirlockError as refusal:
-                outcome.problem = refusal
-            _note_media(site, outcome, now)
+            outcomes[set_id] = _import_one(site, folders[set_id], bases, now, progress)
+        # The newest metadata come first, and what a set left out lies in an older one: perhaps on the same medium.
+        for set_id in sorted(set_id for set_id, outcome in outcomes.items() if outcome.lacks_base and len(outcomes) > 1):
+            outcomes[set_id] = _again(outcomes[set_id], _import_one(site, folders[set_id], bases, now, progress))
+        for outcome in outcomes.values():
             for problem in outcome.problems():
                 if not isinstance(problem, _MILD):
                     _record_refusal(site, outcome, problem, now)
-            outcomes.append(outcome)
-        imported = Imported(tuple(outcomes))
+        imported = Imported(tuple(outcomes.values()))
         for outcome, problem in imported.passed_over():
             _record_refusal(site, outcome, problem, now)
         forget_overtaken(home, site.log)
         publish(home, site.log)
     return imported
+
+
+def _import_one(site: OpenSite, folders: list[SetFolder], bases: Bases, now: datetime, progress: Progress) -> SetOutcome:
+    outcome = SetOutcome(folders[0].set_id, litter=tuple(name for folder in folders for name in folder.litter))
+    try:
+        _import_set(site, folders, bases, outcome, now=now, progress=progress)
+    except StoreFailed:
+        raise
+    except AirlockError as refusal:
+        outcome.problem = refusal
+    _note_media(site, outcome, now)
+    return outcome
+
+
+def _again(first: SetOutcome, second: SetOutcome) -> SetOutcome:
+    """Return what became of a set that was tried twice."""
+    present = [name for name in second.present if name not in first.new]
+    return replace(second, age=first.age, withdrawn=first.withdrawn, new=[*first.new, *second.new], present=present)
 
 
 def _scan(site: OpenSite, medium: Path, now: datetime) -> list[SetFolder]:
@@ -134,7 +152,7 @@ def _scan(site: OpenSite, medium: Path, now: datetime) -> list[SetFolder]:
         raise
 
 
-def _import_set(site: OpenSite, folders: list[SetFolder], outcome: SetOutcome, now: datetime, progress: Progress) -> None:
+def _import_set(site: OpenSite, folders: list[SetFolder], bases: Bases, outcome: SetOutcome, *, now: datetime, progress: Progress) -> None:
     """Take steps 2 to 9 for one set; step 1 was done when the media were scanned."""
     offered = first_readable(folders, read_metadata)
     outcome.publisher = offered.publisher
@@ -149,14 +167,18 @@ def _import_set(site: OpenSite, folders: list[SetFolder], outcome: SetOutcome, n
     # Step 4: header, set key, index.
     arriving = unseal(site, folders, refreshed)
     header, index = arriving.header, arriving.index
+    remember_station(site, index, now)
     # Step 5: every statement, and the object map.
     releases, outcome.refused = verify_statements(site, index, refreshed, record.namespaces)
     compare_object_map(index)
     outcome.media = [note for each in folders if (note := read_medium_note(each)) is not None]
     wanted = [each for each in releases if not is_here(site, each)]
     outcome.present = [each.release.name for each in releases if each not in wanted]
-    if wanted:
-        _receive(site, arriving, wanted, outcome, now=now, progress=progress)
+    checked = bases.check(index, wanted)
+    outcome.refused += checked.refused
+    outcome.lacks_base = bool(checked.refused)
+    if checked.releases:
+        _receive(site, arriving, checked, outcome, now=now, progress=progress)
     elif refreshed.age is Age.OLDER and not outcome.refused:
         raise OlderRefused(
             f"set {outcome.set_id}: older than what is trusted here, and adds nothing",
@@ -204,7 +226,7 @@ def _accept_metadata(site: OpenSite, before: TrustedMetadata, refreshed: Refresh
 def _receive(
     site: OpenSite,
     arriving: ArrivingSet,
-    wanted: list[VerifiedRelease],
+    checked: Checked,
     outcome: SetOutcome,
     *,
     now: datetime,
@@ -214,10 +236,10 @@ def _receive(
     folders, index = arriving.folders, arriving.index
     receiver = Receiver(site.home.incoming, site.blobs, index, arriving.seal)
     _refuse_full(site.home, receiver.bytes_to_come)
-    expected = _expected(receiver, index, outcome.media, wanted)
+    expected = _expected(receiver, index, outcome.media, checked.releases)
     receiver.arrivals.expect(expected)
-    waiting = list(wanted)
-    brought: set[Digest] = set()  # by this run, and no accepted release is made of it yet
+    waiting = list(checked.releases)
+    brought: set[Digest] = set(checked.copied)  # by this run, and no accepted release is made of it yet
 
     def settle() -> None:
         for each in list(waiting):
@@ -245,7 +267,7 @@ def _receive(
 
 def _expected(receiver: Receiver, index: Index, notes: Sequence[MediumNote], waiting: Sequence[VerifiedRelease]) -> Expected:
     """Return what ``import --status`` is to know of a set, with what its media hint about each other."""
-    labels = {note.medium: note.label for note in notes}
+    labels = {note.medium: note.label for note in notes if note.medium}  # a repair is none of the set's media
     spans = max((note.spans for note in notes), key=len, default=())
     return Expected(
         set_id=index.set_id,
@@ -295,7 +317,7 @@ def _quarantine(site: OpenSite, verified: VerifiedRelease, set_id: str, outcome:
     with site.log.transaction():
         if known is None:
             site.log.append("release.quarantine", subject, signer=site.actor, now=now, documents=[verified.statement])
-        else:
+        elif known.publisher != release.publisher:  # otherwise it was here already, and blobs that were lost are back
             site.log.append("release.adopt", subject | {"before": known.publisher}, signer=site.actor, now=now, documents=[verified.statement])
     (outcome.present if known else outcome.new).append(release.name)
     return True

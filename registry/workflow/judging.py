@@ -156,7 +156,9 @@ def compare_object_map(index: Index) -> None:
 
 
 def is_here(site: OpenSite, verified: VerifiedRelease) -> bool:
-    """Tell whether a release is in the catalog, by this very publisher."""
+    """Tell whether a release is in the catalog, by this very publisher, and nothing of it is missing: else its set brings back what was lost."""
     release = verified.release
     known = site.log.release_of(release.reference, release.number)
-    return known is not None and known.publisher == release.publisher
+    if known is None or known.publisher != release.publisher:
+        return False
+    return all(site.blobs.holds(blob.digest, blob.size) for blob in release.carried)

@@ -14,14 +14,17 @@ from registry.media.planner import Span
 from registry.media.seal import Seal
 from registry.store.medium import SetFolder
 
-__all__ = ["MediumNote", "medium_json", "read_medium_note", "readme"]
+__all__ = ["MediumNote", "medium_json", "read_medium_note", "readme", "repair_json", "repair_readme"]
 
 _LIMIT = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class MediumNote:
-    """What ``medium.json`` hints: which medium of how many this is, its label, and the first and last part on each of them."""
+    """What ``medium.json`` hints: which medium of how many this is, its label, and the first and last part on each of them.
+
+    A repair, which is none of the set's media, is medium 0 and says nothing of them.
+    """
 
     medium: int
     label: str
@@ -35,6 +38,12 @@ def medium_json(seal: Seal, medium: int, label: str, spans: Sequence[Span]) -> b
     return canonical.dump(document | {"spans": [[each.first, each.last] for each in spans]})
 
 
+def repair_json(seal: Seal, label: str, numbers: Sequence[int]) -> bytes:
+    """Return the hint that this is a repair, and which parts it carries."""
+    document = {"v": 1, "set": seal.set_id, "medium": 0, "media": 0, "label": label, "parts": list(map(seal.part_name, numbers))}
+    return canonical.dump(document | {"spans": []})
+
+
 def read_medium_note(folder: SetFolder) -> MediumNote | None:
     """Return what ``medium.json`` hints, or None where it says nothing that makes sense: it is a hint."""
     try:
@@ -44,9 +53,15 @@ def read_medium_note(folder: SetFolder) -> MediumNote | None:
     except (AirlockError, AttributeError, KeyError, TypeError, ValueError):
         return None
     numbers = [note.medium, *(number for span in spans for number in span)]
-    if any(type(number) is not int or not 0 <= number <= MAX_PARTS + 1 for number in numbers) or not 1 <= note.medium <= len(spans):
+    if any(type(number) is not int or not 0 <= number <= MAX_PARTS + 1 for number in numbers) or not min(1, len(spans)) <= note.medium <= len(spans):
         return None
-    return note
+    return note if _in_a_row(spans) else None
+
+
+def _in_a_row(spans: Sequence[tuple[int, int]]) -> bool:
+    """Tell whether each medium goes on where the one before it ends, which also bounds how many there can be."""
+    begins = [1, *(last + 1 for _, last in spans)]
+    return spans in ((), ((1, 0),)) or all(first == begin <= last for begin, (first, last) in zip(begins, spans, strict=False))
 
 
 def _label(document: dict[str, Any], folder: SetFolder) -> object:
@@ -55,15 +70,23 @@ def _label(document: dict[str, Any], folder: SetFolder) -> object:
 
 def readme(index: Index, seal: Seal, medium: int, spans: Sequence[Span]) -> bytes:
     """Return the text for whoever finds the medium."""
+    return _readme(index, seal, f"{medium} of {len(spans)}", len(spans[medium - 1].numbers))
+
+
+def repair_readme(index: Index, seal: Seal, numbers: Sequence[int]) -> bytes:
+    """Return the text for whoever finds a medium with a repair."""
+    return _readme(index, seal, "repair: parts that a site asked for again", len(numbers))
+
+
+def _readme(index: Index, seal: Seal, place: str, count: int) -> bytes:
     state = "encrypted for the sites that may open them.  Without a site's key nothing in\nit can be read."
     plain = "NOT encrypted: this medium was meant to be encrypted as a whole."
-    count = len(spans[medium - 1].numbers)
     text = f"""\
 This folder is one airlock set: AI model files, signed by their publisher and
 {state if seal.key else plain}  It contains no program and starts nothing by itself.
 
     set        {index.set_id}
-    medium     {medium} of {len(spans)}
+    medium     {place}
     made       {index.created}
     parts      {count} of {len(index.numbers)} (folder "parts")
     publisher  {index.publisher}

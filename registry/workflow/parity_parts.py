@@ -11,7 +11,6 @@ from registry.media.parity import STRIPE_BYTES, Coder, Group
 from registry.media.seal import PartWriter, Seal
 from registry.media.stream import SEGMENT_BYTES
 from registry.store.files import new_file
-from registry.workflow.logical import LogicalStream
 from registry.workflow.progress import Advance
 
 __all__ = ["ReadShare", "rebuild", "write_parity"]
@@ -20,8 +19,8 @@ ReadShare = Callable[[int, int, memoryview], None]
 """Fills a view from a part, or a parity part, by number and offset, with zeros beyond its end."""
 
 
-def write_parity(index: Index, seal: Seal, stream: LogicalStream, files: Mapping[int, Path], advance: Advance) -> None:
-    """Write the parity parts whose numbers and paths are ``files``, those of one group side by side."""
+def write_parity(index: Index, seal: Seal, read: ReadShare, files: Mapping[int, Path], advance: Advance) -> None:
+    """Write the parity parts whose numbers and paths are ``files``, those of one group side by side; ``read`` reads the parts they are over."""
     for group in index.parity:
         numbers = [number for number in group.parity if number in files]
         if not numbers:
@@ -31,7 +30,7 @@ def write_parity(index: Index, seal: Seal, stream: LogicalStream, files: Mapping
             sinks = [stack.enter_context(new_file(files[number])) for number in numbers]
             writers = [_Segments(seal.part_writer(sink, length, number)) for sink, number in zip(sinks, numbers, strict=True)]
             shares = [group.parity.index(number) for number in numbers]
-            for parity, used in _parity_stripes(group, length, stream.read_part):
+            for parity, used in _parity_stripes(group, length, read):
                 for share, writer in zip(shares, writers, strict=True):
                     writer.write(parity[share][:used])
                 advance(used * len(numbers))

@@ -18,15 +18,16 @@ from registry.media.index import Index, Object, Slice
 from registry.media.ring import Digester, Ring, new_digester
 from registry.media.seal import Seal
 from registry.media.stream import SEGMENT_BYTES
-from registry.store.files import drop_cache, new_file, storage_errors
+from registry.store.files import drop_cache, new_file, storage_errors, write_steadily
 from registry.workflow.logical import LogicalStream, changed
 from registry.workflow.parity_parts import write_parity
 from registry.workflow.progress import Advance
 
-__all__ = ["Parts"]
+__all__ = ["HashedReads", "Parts"]
 
 _Work = list[tuple[Slice, Digester]]
 """The slices of one part in order, each with the digester of its object."""
+_OTHER_CONTENT = "its content is no longer what was pinned"
 
 
 class Parts:
@@ -44,6 +45,10 @@ class Parts:
         self._sources = sources
         self._hashing: dict[Digest, tuple[Digester, int]] = {}
         self._written: dict[int, Path] = {}
+        self._sound: set[Digest] = set()
+        """Objects whose sources were read in this run, from end to end, and are what was pinned."""
+        self._reopened: set[Digest] = set()
+        """Objects of which some bytes were read from parts of an earlier run, not from their sources."""
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
@@ -55,43 +60,54 @@ class Parts:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def write(self, folder: Path, numbers: Sequence[int], advance: Advance) -> None:
+    def write(self, folder: Path, numbers: Sequence[int], advance: Advance, *, again: bool = False) -> None:
         """Write every part of ``numbers`` that is not in ``folder`` yet, checking each object against its digest on the way.
 
-        Parts that are there already are opened instead of written, so that an interrupted export continues.
+        Parts that are there already are opened instead of written, so that an interrupted export continues; not so ``again``.
 
         Raises:
-            TrustRefused: a source no longer holds what was pinned; the parts that took from it are removed again.
+            TrustRefused: a source no longer holds what was pinned; the parts in ``folder`` that took from it are removed again.
             NotFound: a source is not there.
             MediumDamaged: the medium is full, read-only, or gone.
         """
+        self._written = {}
         for number in numbers:
             self._written[number] = folder / self._seal.part_name(number)
+            if again:
+                with self._medium(folder):
+                    self._written[number].unlink(missing_ok=True)
             if number <= self.index.parts:
                 self._write_part(number, advance)
         parity = [number for number in numbers if number > self.index.parts]
         missing = [number for number in parity if not self._is_whole(number)]
+        for each in self.index.objects if missing else ():
+            self._compare_source(each)
         advance(sum(self.index.part_length(number) for number in set(parity) - set(missing)))
         with self._medium(folder):
-            write_parity(self.index, self._seal, self._stream, {number: self._written[number] for number in missing}, advance)
+            write_parity(self.index, self._seal, self._stream.read_part, {number: self._written[number] for number in missing}, advance)
 
     def passed(self, last: int) -> Digest | None:
         """Return the digest of as much of an object as the parts up to ``last`` hold, if it goes on in the next part."""
         crossing = self._crossing(last)
         return from_hex(self._hashing[crossing.object.digest][0].hexdigest()) if crossing else None
 
-    def pass_over(self, last: int, passed: Digest | None) -> None:
+    def pass_over(self, last: int, passed: Digest | None) -> bool:
         """Go on after parts that were written up to ``last`` in an earlier run, when ``passed`` was what :meth:`passed` said.
 
+        Return False where the source is what was pinned and was not then: those parts are to be written again.
+
         Raises:
-            TrustRefused: the source holds other bytes now than were written then.
+            TrustRefused: the source no longer holds what was pinned.
         """
         crossing = self._crossing(last)
         if crossing is None:
-            return
+            return True
         self._catch_up(crossing.object, crossing.start + crossing.length)
-        if self.passed(last) != passed:
-            raise changed(crossing.object, self._sources[crossing.object.digest], "it has changed since the media before this one were written")
+        if self.passed(last) == passed:
+            return True
+        self._compare_source(crossing.object)
+        del self._hashing[crossing.object.digest]
+        return False
 
     def read_back(self, folder: Path, numbers: Sequence[int], advance: Advance) -> dict[str, str]:
         """Read parts from the device, past the page cache, and open every segment; return each name's SHA-256 in hexadecimal.
@@ -106,7 +122,7 @@ class Parts:
             with self._medium(folder), (folder / name).open("rb", buffering=0) as stream:
                 os.fsync(stream.fileno())
                 drop_cache(stream.fileno())
-                hashing = _HashedReads(stream)
+                hashing = HashedReads(stream)
                 reader = self._seal.part_reader(hashing, self.index.part_length(number), number)
                 reader.copy(lambda view: advance(len(view)), buffer)
             sums[name] = hashing.sha256.hexdigest()
@@ -123,7 +139,9 @@ class Parts:
             self._hashing[each.object.digest] = digester, each.start + each.length
             if each.start + each.length == each.object.size and digester.hexdigest() != hex_of(each.object.digest):
                 self._remove_parts_of(each.object)
-                raise changed(each.object, self._sources[each.object.digest], "its content is no longer what was pinned")
+                raise changed(each.object, self._sources[each.object.digest], _OTHER_CONTENT)
+            if each.start + each.length == each.object.size and each.object.digest not in self._reopened:
+                self._sound.add(each.object.digest)
 
     def _work(self, number: int) -> _Work:
         work = []
@@ -140,6 +158,15 @@ class Parts:
             self._stream.each_chunk(wanted, length, memoryview(bytearray(SEGMENT_BYTES)), digester.update)
             self._hashing[wanted.digest] = digester, length
 
+    def _compare_source(self, wanted: Object) -> None:
+        """Read a source from end to end, if no part that was written did: what is said about its beginning, or parity over it, must be true."""
+        if wanted.digest not in self._sound:
+            digester = new_digester()
+            self._stream.each_chunk(wanted, wanted.size, memoryview(bytearray(SEGMENT_BYTES)), digester.update)
+            if digester.hexdigest() != hex_of(wanted.digest):
+                raise changed(wanted, self._sources[wanted.digest], _OTHER_CONTENT)
+            self._sound.add(wanted.digest)
+
     def _crossing(self, last: int) -> Slice | None:
         """Return the slice at the end of part ``last`` whose object goes on in the part after it."""
         pieces = list(self.index.slices(last)) if 0 < last < self.index.parts else []
@@ -149,7 +176,7 @@ class Parts:
         path = self._written[number]
         with self._medium(path.parent.parent), new_file(path) as sink:
             writer = self._seal.part_writer(sink, self.index.part_length(number), number)
-            cursor = _Cursor(work)
+            cursor, written = _Cursor(work), 0
             while not writer.done:
                 buffer = self._ring.take()
                 segment = buffer[: writer.wants]
@@ -159,6 +186,8 @@ class Parts:
                     jobs.append((digester, view))
                 self._ring.hand_over(buffer, jobs)
                 writer.seal(segment)
+                write_steadily(sink.fileno(), written, len(segment))
+                written += len(segment)
                 advance(len(segment))
 
     def _is_whole(self, number: int) -> bool:
@@ -176,6 +205,7 @@ class Parts:
     def _rehash(self, number: int, work: _Work, advance: Advance) -> None:
         """Feed the plaintext of a part that is there to the digesters."""
         path = self._written[number]
+        self._reopened.update(each.object.digest for each, _ in work)
         with self._medium(path.parent.parent), path.open("rb", buffering=0) as stream:
             reader = self._seal.part_reader(stream, self.index.part_length(number), number)
             cursor = _Cursor(work)
@@ -216,7 +246,7 @@ class _Cursor:
                 self._piece, self._done = self._piece + 1, 0
 
 
-class _HashedReads:
+class HashedReads:
     """A stream that hashes what is read through it."""
 
     def __init__(self, stream: IO[bytes]) -> None:

@@ -20,7 +20,7 @@ from registry.media.ring import Digester, Ring, new_digester
 from registry.media.seal import PartReader, Seal
 from registry.media.stream import SEGMENT_BYTES, Source
 from registry.store.blobs import LocalBlobStore
-from registry.store.files import new_file, storage_errors, write_all
+from registry.store.files import new_file, storage_errors, write_all, write_steadily
 from registry.store.medium import SetFolder, differs_from_sums
 from registry.workflow.arrivals import Arrivals
 from registry.workflow.logical import LogicalStream
@@ -63,9 +63,9 @@ class Receiver:
         """Objects that are not what the statement says although their seal is good: the station's doing."""
         self.damaged: dict[int, MediumDamaged] = {}
         """Parts that no medium at hand gives whole."""
-        self.healed: list[int] = []
-        """Parts that came back by parity."""
+        self._healed: dict[int, Sequence[int]] = {}
         self._taken: dict[int, SetFolder] = {}
+        self._blamed: set[tuple[int, Path]] = set()
         self._arriving = {
             each.digest: _Arriving(each, incoming / hex_of(each.digest), new_digester())
             for each in index.objects
@@ -78,6 +78,11 @@ class Receiver:
     def missing(self) -> list[int]:
         """The parts that are still needed."""
         return sorted(self._slices.keys() - self._done)
+
+    @property
+    def healed(self) -> list[int]:
+        """The parts that came back by parity."""
+        return sorted(self._healed)
 
     @property
     def bytes_to_come(self) -> int:
@@ -103,13 +108,17 @@ class Receiver:
         with Ring(SEGMENT_BYTES) as ring:
             with progress.task(f"set {self._index.set_id}", self.bytes_to_open) as advance:
                 self._settle(ring, settled)
-                for number in self.missing:
-                    self._take_from_any(number, folders, lambda number, source: self._take(number, source, ring, advance))
-                    self._settle(ring, settled)
-            if self.missing and self._index.parity:
+                wanted = self.missing
+                while wanted:
+                    for number in wanted:
+                        self._take_from_any(number, folders, lambda number, source: self._take(number, source, ring, advance))
+                        self._settle(ring, settled)
+                    wanted = self._copied(folders)
+            while self.missing and self._index.parity:
                 self._take_parity(folders, progress)
-                self._heal(progress)
-                self._settle(ring, settled)
+                if not self._heal(progress):
+                    return
+                self._settle(ring, settled)  # what healed to other bytes than those that are signed is missing again
 
     def _wanted_in(self, number: int) -> Iterator[Slice]:
         return (each for each in self._index.slices(number) if each.object.digest in self._arriving)
@@ -124,7 +133,7 @@ class Receiver:
         """Take a part from the first medium that gives it whole, make it durable, and record it."""
         name, expected = self._seal.part_name(number), self._seal.size(self._index.part_length(number))
         for folder in folders:
-            if name not in folder.files:
+            if name not in folder.files or (number, folder.path) in self._blamed:
                 continue
             try:
                 _refuse_odd_size(f"part {number} of set {self._index.set_id}", expected, folder.files[name][1])
@@ -138,6 +147,13 @@ class Receiver:
             self._record(number)
             self._taken[number] = folder
             return
+
+    def _copied(self, folders: Sequence[SetFolder]) -> list[int]:
+        """Return the parts that were taken and turned out to be damaged, and that lie on another medium, too."""
+        names = {number: self._seal.part_name(number) for number in {number for number, _ in self._blamed}.intersection(self.missing)}
+        return sorted(
+            number for number, name in names.items() if any(name in each.files and (number, each.path) not in self._blamed for each in folders)
+        )
 
     def _record(self, *numbers: int) -> None:
         self._done.update(numbers)
@@ -165,6 +181,7 @@ class Receiver:
                     if (job := self._to_hash(piece, start, view)) is not None:
                         jobs.append(job)
                     _write_at(files[piece.object.digest], view, start)
+                    write_steadily(files[piece.object.digest], start, len(view))
                 ring.hand_over(buffer, jobs)
                 begin += len(segment)
                 advance(len(segment))
@@ -223,8 +240,8 @@ class Receiver:
         missing = set(self.missing)
         return [group for group in self._index.parity if missing.intersection(group.data)]
 
-    def _heal(self, progress: Progress) -> None:
-        """Bring back what is missing of each group of which enough is here."""
+    def _heal(self, progress: Progress) -> bool:
+        """Bring back what is missing of each group of which enough is here; tell whether there was any."""
         healing = [(group, here) for group in self._lacking() if len(here := self._usable(group)) == len(group.data)]
         total = sum(self._index.part_length(number) for group, _ in healing for number in group.data if number in self.missing)
         with progress.task("healing by parity", total) as advance, ExitStack() as stack:
@@ -233,6 +250,7 @@ class Receiver:
             stack.callback(stream.close)
             for group, here in healing:
                 self._heal_group(group, here, stream, advance)
+        return bool(healing)
 
     def _usable(self, group: Group) -> list[int]:
         """Return parts and parity parts that are here, at most as many as the group has parts."""
@@ -261,7 +279,7 @@ class Receiver:
             for descriptor in {each for opened in files.values() for each in opened.values()}:
                 os.fsync(descriptor)
         self._record(*missing)
-        self.healed += missing
+        self._healed |= {number: tuple(parity) for number in missing}
 
     def _path_of(self, wanted: Object) -> Path:
         arriving = self._arriving.get(wanted.digest)
@@ -278,12 +296,22 @@ class Receiver:
                 if arriving.hashed != arriving.object.size:
                     arriving.digester = _hash_file(arriving.path)
                 if arriving.digester.hexdigest() != hex_of(digest):
-                    (self._blame if self._seal.key is None else self._refuse)(arriving)
+                    self._blame_or_refuse(arriving)
                     continue  # one bad object holds back the releases that need it, and no others
                 del self._arriving[digest]
                 self._blobs.adopt(arriving.path, digest)
             settled(digest)
         self._slices = {number: pieces for number in self._slices if (pieces := list(self._wanted_in(number)))}
+
+    def _blame_or_refuse(self, arriving: _Arriving) -> None:
+        covering = [
+            number for number in range(1, self._index.parts + 1) if any(each.object == arriving.object for each in self._index.slices(number))
+        ]
+        healed = [number for number in covering if number in self._healed]
+        if healed or self._seal.key is None:
+            self._blame(arriving.object, covering, healed)
+        else:
+            self._refuse(arriving)
 
     def _refuse(self, arriving: _Arriving) -> None:
         digest, found = arriving.object.digest, arriving.digester.hexdigest()
@@ -295,20 +323,34 @@ class Receiver:
             hint="the medium is whole, so the station sealed other bytes than it signed; ask the publisher by phone",
         )
 
-    def _blame(self, arriving: _Arriving) -> None:
-        """Find the damaged parts of an object in a plain set, where no seal tells: those that ``SHA256SUMS`` names, else all that it came from."""
-        covering = [
-            number for number in range(1, self._index.parts + 1) if any(each.object == arriving.object for each in self._index.slices(number))
-        ]
-        taken = {number: self._taken[number] for number in covering if number in self._taken}
-        bad = [number for number, folder in taken.items() if differs_from_sums(folder, self._seal.part_name(number))] or covering
-        arriving.digester, arriving.hashed = new_digester(), 0
-        self._done.difference_update(bad)
-        self.arrivals.remove(*bad)
+    def _blame(self, wrong: Object, covering: Sequence[int], healed: Sequence[int]) -> None:
+        """Take back the parts of an object that are damaged where no seal tells.
+
+        In a plain set those are the parts that ``SHA256SUMS`` names, else all that the object came from.  What came back by parity is wrong if
+        any part it came from is; where none of them is known to be, the parity parts that helped are.
+        """
+        taken = {number: self._taken.pop(number) for number in covering if number in self._taken}
+        named = (
+            [number for number, folder in taken.items() if differs_from_sums(folder, self._seal.part_name(number))] if self._seal.key is None else []
+        )
+        bad = sorted({*named, *healed}) or list(covering)
+        parity = set() if named else {number for each in healed for number in self._healed[each]}
+        taken |= {number: self._taken.pop(number) for number in parity if number in self._taken}
+        self._blamed.update((number, taken[number].path) for number in (*bad, *parity) if number in taken)
+        touched = {piece.object.digest for number in bad for piece in self._slices.get(number, ())}
+        for digest in touched & self._arriving.keys():  # what was hashed on the way may not be what is on disk in the end
+            self._arriving[digest].digester, self._arriving[digest].hashed = new_digester(), 0
+        self._done.difference_update(bad, parity)
+        self.arrivals.remove(*bad, *parity)
+        for number in healed:
+            del self._healed[number]
+        for number in parity:
+            self.arrivals.parity_file(number).unlink(missing_ok=True)
+        cause = "" if named else " after it came back by parity" if healed else "; any of its parts may be the cause"
         for number in bad:
             self.damaged[number] = MediumDamaged(
                 f"part {number} of set {self._index.set_id}: damaged",
-                why=f"object {arriving.object.digest[:19]}… has another digest" + ("" if number in taken else "; any of its parts may be the cause"),
+                why=f"object {wrong.digest[:19]}… has another digest{cause}",
                 hint="sha256sum -c SHA256SUMS shows which file differs; copy the medium again or ask for a fresh export",
             )
 

@@ -48,7 +48,7 @@ _WHAT_IT_FINDS = "This finds damage; the site checks the signatures."
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What a transfer sheet says.
+    """What a transfer sheet says.  A repair, which is none of its set's media, is medium 0.
 
     ``made`` is a time as the log spells it; ``publisher``, ``fingerprint`` (64 hex digits each) and ``sites`` are whole ids; ``first`` and ``last``
     are part numbers, 0 and 0 where the medium carries no part; ``size`` is in bytes, sealed; ``sums`` is the digest of this medium's SHA256SUMS.
@@ -72,13 +72,17 @@ class Sheet:
     @property
     def place(self) -> str:
         """Which of the set's media it is, such as ``medium 2 of 3``."""
-        return f"medium {self.medium} of {self.media}"
+        return f"medium {self.medium} of {self.media}" if self.medium else "repair"
 
 
 def facts(sheet: Sheet) -> list[tuple[str, str]]:
     """Return what is known of a medium, as pairs of a word and its value; an empty value is filled in by hand."""
     none = "none was noted" if sheet.read_back else "none: the medium was not read back"
-    parts = f"{sheet.first} to {sheet.last}, {sheet.size:,} bytes" if sheet.last else "none on this medium, only what describes the set"
+    parts = (
+        f"{'' if sheet.medium else 'some from '}{sheet.first} to {sheet.last}, {sheet.size:,} bytes"
+        if sheet.last
+        else "none on this medium, only what describes the set"
+    )
     return [
         ("set", sheet.set_id),
         ("label", sheet.label),

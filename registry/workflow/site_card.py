@@ -13,7 +13,7 @@ from registry.errors import FormatRefused
 from registry.media.recipients import Recipient
 from registry.media.sets import FORMAT
 from registry.media.suites import SUITES
-from registry.trust.envelope import SITE_TYPE, envelop, open_envelope
+from registry.trust.envelope import SITE_TYPE, envelop, open_self_signed
 from registry.trust.keys import public_from_json, public_to_json
 
 __all__ = ["FILE_NAME", "MAX_CARD_BYTES", "SiteCard", "parse_site_card", "write_site_card"]
@@ -54,17 +54,14 @@ def parse_site_card(data: bytes, *, what: str) -> SiteCard:
         FormatRefused: not a ``site.pub``, or of a site that understands no format or suite of ours.
         SignatureRefused: changed after the site signed it.
     """
-    envelope = canonical.load(data, what=what, limit=MAX_CARD_BYTES)
+    document = canonical.load(open_self_signed(data, SITE_TYPE, what=what, limit=MAX_CARD_BYTES), what=what, limit=MAX_CARD_BYTES)
     try:
-        payload = base64.b64decode(envelope["payload"], validate=True)
-        document = canonical.load(payload, what=what, limit=MAX_CARD_BYTES)
         key = public_from_json(document["receipt_key"], what=what)
         formats, suites = list(document["formats"]), list(document["suites"])
         public = base64.b64decode(document["recipient"], validate=True)
         members = set(document)
     except (KeyError, TypeError, ValueError):
         raise FormatRefused(f"{what}: not a site.pub", hint="airlock site init writes it in the site's home") from None
-    open_envelope(data, SITE_TYPE, [key], 1, what=what, limit=MAX_CARD_BYTES)
     if members != {"v", "site", "recipient", "receipt_key", "formats", "suites"} or document["v"] != 1 or document["site"] != key.keyid:
         raise FormatRefused(f"{what}: not a site.pub of this version")
     if FORMAT not in formats or suites not in [[name] for name in SUITES]:

@@ -68,7 +68,9 @@ class Slots:
                 if free_bytes(path) >= span.size:
                     return path
             full = f"{', '.join(map(str, empty))}: less than {span.size:,} bytes are free" if empty else ""
-            here = [f"medium {found} of this set is in {path}" for path, found in held.items() if found]
+            here = [
+                f"{f'medium {found}' if found else 'another folder'} of this set is in {path}" for path, found in held.items() if found is not None
+            ]
             why = full or "; ".join(here) or "no medium is mounted"
             if self.ask is None:
                 raise MediumDamaged(
@@ -76,7 +78,7 @@ class Slots:
                     why=why,
                     hint=f"mount a medium with {span.size:,} bytes free and run the same command again; what is written stays",
                 )
-            self.ask(f"Insert medium {number} into {preferred} ({span.size:,} bytes free; now: {why})")
+            self.ask(f"Insert medium {number}, with {span.size:,} bytes free, into {preferred} (now: {why})")
 
 
 def open_slots(paths: Sequence[Path], sizes: Sequence[int], ask: AskNext | None) -> Slots:
@@ -114,9 +116,11 @@ def free_bytes(path: Path) -> int:
 
 
 def medium_number(path: Path, set_id: str) -> int | None:
-    """Return which medium of a set the one at ``path`` says it is; None where nothing of the set is on it, or not enough to be a set yet."""
+    """Return which medium of a set the one at ``path`` says it is, 0 where it doesn't say so, or None where nothing of the set is on it."""
     folder = folder_on(path, set_id)
-    if folder is None or "set.json" not in folder.files:
-        return None  # it comes last of the small files: an export that was stopped before it begins this medium once more
+    if folder is None:
+        return None
     note = read_medium_note(folder)
-    return note.medium if note else 0
+    if note is None:
+        return 0 if "set.json" in folder.files else None  # without it the folder is no set yet: pulled out before it said which medium it is
+    return note.medium

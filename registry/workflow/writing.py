@@ -64,7 +64,7 @@ def write_media(
     """
     with Parts(begun.index, begun.seal, sources) as parts, _overall(begun, progress) as overall:
         writer = _Writer(station, begun, way, parts, now, progress, overall)
-        return [writer.pass_over(medium) if medium in begun.finished else writer.write(medium) for medium in range(1, len(begun.spans) + 1)]
+        return [writer.continue_after(medium) if medium in begun.finished else writer.write(medium) for medium in range(1, len(begun.spans) + 1)]
 
 
 @contextmanager
@@ -87,17 +87,23 @@ class _Writer:
     progress: Progress
     overall: Advance
 
-    def pass_over(self, medium: int) -> WrittenMedium:
+    def continue_after(self, medium: int) -> WrittenMedium:
+        """Pass over a medium that an earlier run finished, unless what it took was not what is pinned."""
         span = self.begun.spans[medium - 1]
-        self.parts.pass_over(span.last, self.begun.finished[medium])
+        if not self.parts.pass_over(span.last, self.begun.finished[medium]):
+            self.progress.say(f"medium {medium} of {len(self.begun.spans)} holds other bytes than the pinned ones; writing it again")
+            return self.write(medium, again=True)
         self.overall(self._size(span))
         return WrittenMedium(medium, self._label(medium), None, span)
 
-    def write(self, medium: int) -> WrittenMedium:
+    def write(self, medium: int, *, again: bool = False) -> WrittenMedium:
         span, count = self.begun.spans[medium - 1], len(self.begun.spans)
         path = self.way.slots.find(self.begun.index.set_id, medium, span)
         began = time.monotonic()
         folder = self._prepare_folder(path, medium)
+        if again:
+            with storage_errors(f"the medium {path}", kind=MediumDamaged):
+                (folder / "SHA256SUMS").unlink(missing_ok=True)
         which = f"medium {medium} of {count}, " if count > 1 else ""
         with self.progress.task(f"{which}writing", self._size(span)) as advance:
 
@@ -105,7 +111,7 @@ class _Writer:
                 advance(length)
                 self.overall(length)
 
-            self.parts.write(folder, span.numbers, advance_both)
+            self.parts.write(folder, span.numbers, advance_both, again=again)
         digest = None
         if self.way.read_back:
             with self.progress.task(f"{which}reading back", self._size(span)) as advance:

@@ -16,18 +16,24 @@ from registry.content.manifest import CONFIG_TYPE, MANIFEST_TYPE, Descriptor, Ma
 from registry.content.modelfile import MODEL_TYPE
 from registry.content.reference import parse_reference
 from registry.media.index import Index, Object, parse_index
+from registry.media.receipt_file import seal_receipt
 from registry.media.recipients import unwrap, wrap
 from registry.media.sets import Header, metadata_names, new_set_id, parse_header
 from registry.media.stream import associated_data, open_bytes, seal_bytes
 from registry.store.home import Home
 from registry.store.medium import SetWriter
 from registry.trust.envelope import INDEX_TYPE, envelop, open_envelope
+from registry.trust.receipt import sign_receipt
 from registry.trust.refresh import OfferedMetadata
 from registry.trust.roles import RoleKeys, new_root, new_snapshot, new_targets, new_timestamp
 from registry.trust.statement import Release
+from registry.workflow.actor import Credentials
 from registry.workflow.publication import newest_metadata
+from registry.workflow.receipt import _state
+from registry.workflow.site import open_site
 from registry.workflow.site_card import parse_site_card
 from registry.workflow.station import open_station
+from registry.workflow.stations import stations_of
 
 PART = 1 << 20
 
@@ -161,6 +167,22 @@ class Forge:
             (folder / name).write_bytes(data)
 
 
+class ReceiptForge:
+    """A site of a world, free to lie: signs any receipt with its real key, or with another, and seals it to whom it likes."""
+
+    def __init__(self, world, home="in"):
+        self.world = world
+        with open_site(Home(world.path(home)), Credentials(lambda: world.passphrase), "forge", unlock=True) as site:
+            self.key, self.stations = site.keys["receipt"], list(stations_of(site.log).values())
+            self.receipt, _ = _state(site, datetime.now(UTC))
+
+    def write(self, name, receipt=None, *, key=None, stations=None):
+        """Write a receipt file below the world; return its name."""
+        envelope = sign_receipt(receipt or self.receipt, key or self.key)
+        self.world.path(name).write_bytes(seal_receipt(envelope, stations or self.stations))
+        return name
+
+
 def _files(metadata):
     rest = (metadata.timestamp, metadata.snapshot, metadata.targets)
     return dict(zip(metadata_names(len(metadata.roots)), (*metadata.roots, *rest), strict=True))
@@ -188,6 +210,30 @@ def _hit(pattern, text):
 def forge():
     """Return a function: world to the forge that has its station's keys."""
     return Forge
+
+
+@pytest.fixture
+def receipt_forge():
+    """Return a function: world to the forge that has its site's keys."""
+    return ReceiptForge
+
+
+@pytest.fixture
+def receipt_refused():
+    """Return a function that reads a receipt at the station and expects a refusal that changes nothing."""
+
+    def check(world, *paths, code, error, why="", hint="", command=("receipt",)):
+        before = world.events("out")
+        done = world.outside(*command, *paths)
+        assert (done.code, done.out) == (code, ""), done
+        for label, pattern in (("error", error), ("why", why), ("hint", hint)):
+            assert _hit(pattern, done.lines[label]), done.lines
+        if command == ("receipt",):
+            assert done.lines["unchanged"] == "no receipt was put on record"
+        assert world.events("out") == before
+        return done
+
+    return check
 
 
 @pytest.fixture

@@ -127,7 +127,18 @@ class World:
         (self.root / "medium").mkdir()
         write_model(self.root / "outside" / "gemma-3-270m.gguf", 1)
         write_model(self.root / "outside" / "gemma-3-270m-october.gguf", 2)
+        self.prepare_old_store()
         return self
+
+    def prepare_old_store(self):
+        """An Ollama store of somebody who carried models in by hand: one that the publisher knows, and one that nobody does."""
+        blobs = self.root / "inside" / "ollama-models" / "blobs"
+        blobs.mkdir(parents=True)
+        (blobs.parent / "manifests").mkdir()
+        write_model(blobs / "unknown", 3)
+        for source in (blobs / "unknown", self.root / "outside" / "gemma-3-270m-october.gguf"):
+            shutil.copyfile(source, blobs / f"sha256-{hashlib.sha256(source.read_bytes()).hexdigest()}")
+        (blobs / "unknown").unlink()
 
     def copy(self, root):
         """Return another world that begins where this one is; pins point to its own files."""

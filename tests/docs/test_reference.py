@@ -14,7 +14,7 @@ from registry import errors
 from registry.content import canonical, manifest, view
 from registry.media import index, sets
 from registry.store import log, site, station
-from registry.trust import oms, refresh, statement
+from registry.trust import oms, receipt, refresh, repair, statement
 from registry.workflow import site_card
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +84,8 @@ CAPS = {
     "`snapshot.json`": refresh.CAPS["snapshot"],
     "`targets.json`": refresh.CAPS["targets"],
     "`site.pub`": site_card.MAX_CARD_BYTES,
+    "receipt payload": receipt.MAX_RECEIPT_BYTES,
+    "repair request": repair.MAX_REPAIR_BYTES,
     "event": log.MAX_EVENT_BYTES,
     "published view": view.MAX_VIEW_BYTES,
     "depth of JSON": canonical.MAX_DEPTH,

@@ -5,10 +5,13 @@ import pytest
 FROM_THE_START = ["README.md", "docs/tutorial.md"]
 AFTER_THE_JOURNEY = [
     "docs/how-to/publish-an-update.md",
+    "docs/how-to/deltas.md",
+    "docs/how-to/adopt.md",
     "docs/how-to/roll-back.md",
     "docs/how-to/check-a-medium-by-hand.md",
     "docs/how-to/kiosk-and-courier.md",
     "docs/how-to/oms.md",
+    "docs/how-to/repair.md",
 ]
 
 

@@ -33,9 +33,13 @@ import tempfile
 import traceback
 from pathlib import Path
 
+import tuf.ngclient  # noqa: F401 - the program loads it late; here it is loaded before the fork, so that no child waits for it
+
 import registry.store.keystore as keystore_module
 import registry.store.log as log_module
-from registry.cli.main import run
+from registry.cli.main import airlock, run
+
+COMMANDS = list(airlock.commands.values())  # loaded before the fork as well
 
 WATCHED = ("fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "pwrite", "posix_fadvise", "chmod")
 

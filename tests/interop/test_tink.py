@@ -1,6 +1,7 @@
 """Google Tink opens what we seal, and we open what Tink seals: the sealing of a set is theirs, not ours."""
 
 import base64
+import hashlib
 import io
 import json
 import random
@@ -11,6 +12,7 @@ from tink import hybrid, proto_keyset_format, secret_key_access, streaming_aead
 from tink.proto import aes_gcm_hkdf_streaming_pb2, hpke_pb2, tink_pb2
 
 from registry.errors import MediumDamaged, RecipientRefused
+from registry.media.receipt_file import seal_receipt
 from registry.media.recipients import Identity, new_identity, unwrap, wrap
 from registry.media.recipients import _info as info
 from registry.media.stream import SEGMENT_BYTES, associated_data, open_bytes, plain_size, seal_bytes
@@ -159,3 +161,21 @@ def test_a_part_of_a_real_set(exported):
         plain = opened.read()
     assert exported.path("one.gguf").read_bytes() in plain
     assert exported.path("two.gguf").read_bytes() in plain
+
+
+def test_a_receipt():
+    """From the first line of a receipt file to its envelope with Tink alone, as docs/reference/format.md says."""
+    identity, envelope = new_identity(), random.Random(1).randbytes(3_000_000)
+    line, _, body = seal_receipt(envelope, [identity.recipient, new_identity().recipient]).partition(b"\n")
+    [wrapped] = [base64.b64decode(each["wrapped"]) for each in json.loads(line)["keys"] if each["key"] == identity.recipient.key_id]
+    private = hpke_pb2.HpkePrivateKey(version=0, public_key=public_key(identity), private_key=identity.secret)
+    binding = json.dumps({"format": "airlock-receipt-v1", "recipient": identity.recipient.key_id}, separators=(",", ":")).encode()
+    opened_key = handle("HpkePrivateKey", private, tink_pb2.KeyData.ASYMMETRIC_PRIVATE).primitive(hybrid.HybridDecrypt).decrypt(wrapped, binding)
+    template = aes_gcm_hkdf_streaming_pb2.AesGcmHkdfStreamingKeyFormat.FromString(
+        streaming_aead.streaming_aead_key_templates.AES256_GCM_HKDF_1MB.value
+    )
+    key = aes_gcm_hkdf_streaming_pb2.AesGcmHkdfStreamingKey(version=0, params=template.params, key_value=opened_key)
+    primitive = handle("AesGcmHkdfStreamingKey", key, tink_pb2.KeyData.SYMMETRIC).primitive(streaming_aead.StreamingAead)
+    place = json.dumps({"format": "airlock-receipt-v1", "line": f"sha256:{hashlib.sha256(line).hexdigest()}"}, separators=(",", ":")).encode()
+    with primitive.new_decrypting_stream(io.BytesIO(body), place) as opened:
+        assert opened.read() == envelope

@@ -18,8 +18,10 @@
     missing PATH, exists PATH
     model FILE SEED, mkdir DIR, copy FROM TO, move FROM TO, remove PATH, write FILE TEXT
                              prepare something
+    ollama-blob FILE DIR     put FILE into the Ollama store DIR, under its digest
 """
 
+import hashlib
 import json
 import os
 import re
@@ -158,7 +160,14 @@ class Journey:
         self.world.path(source).rename(self.world.path(target))
 
     def do_remove(self, text):
-        shutil.rmtree(self.world.path(text))
+        path = self.world.path(text)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def do_ollama_blob(self, text):
+        source, store = map(self.world.path, text.split())
+        for folder in ("blobs", "manifests"):
+            (store / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, store / "blobs" / f"sha256-{hashlib.sha256(source.read_bytes()).hexdigest()}")
 
     def do_write(self, text):
         path, _, content = text.partition(" ")

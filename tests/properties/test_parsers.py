@@ -18,6 +18,8 @@ from registry.content.reference import Reference, parse_reference, parse_reposit
 from registry.errors import AirlockError, FormatRefused
 from registry.media.index import MAX_PART_BYTES, MIN_PART_BYTES, Index, Object, parse_index
 from registry.media.sets import Header, new_set_id, parse_header
+from registry.trust.keys import new_signer
+from registry.trust.receipt import CompletedSet, Holding, PublisherState, Receipt, parse_receipt
 from registry.trust.statement import Release, parse_statement
 
 HEX64 = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -91,12 +93,44 @@ def releases(draw):
     )
 
 
+SET_IDS = st.builds(new_set_id, st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10))
+TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2090, 1, 1)).map(lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+VERSIONS = st.none() | st.integers(1, 2**31)
+RECEIPT_KEY = new_signer().public_key
+
+
+@st.composite
+def receipts(draw):
+    publishers = st.builds(PublisherState, HEX64, st.integers(1, 1000), VERSIONS, VERSIONS, VERSIONS, st.none() | TIMES)
+    return Receipt(
+        site=RECEIPT_KEY.keyid,
+        receipt_key=RECEIPT_KEY,
+        made=draw(TIMES),
+        checkpoint=(draw(st.integers(1, 2**40)), draw(DIGESTS)),
+        publishers=tuple(sorted(draw(st.lists(publishers, max_size=2, unique_by=lambda each: each.publisher)), key=lambda each: each.publisher)),
+        sets=tuple(
+            sorted(
+                draw(st.lists(st.builds(CompletedSet, SET_IDS, DIGESTS), max_size=3, unique_by=lambda each: each.set_id)),
+                key=lambda each: each.set_id,
+            )
+        ),
+        newest_set=draw(st.none() | SET_IDS),
+        holds=tuple(
+            sorted(
+                draw(st.lists(st.builds(Holding, DIGESTS, SIZES, st.none() | SET_IDS), max_size=4, unique_by=lambda each: each.digest)),
+                key=lambda each: each.digest,
+            )
+        ),
+    )
+
+
 PARSERS = {
     "canonical": (lambda data: canonical.load(data, what="x", limit=1 << 20), canonical.dump),
     "header": (lambda data: parse_header(data, what="x"), Header.to_bytes),
     "index": (lambda data: parse_index(data, what="x"), Index.to_bytes),
     "statement": (lambda data: parse_statement(data, what="x"), Release.to_bytes),
     "manifest": (parse_manifest, Manifest.to_bytes),
+    "receipt": (lambda data: parse_receipt(data, what="x"), Receipt.to_bytes),
 }
 WRITTEN = {
     "canonical": VALUES.map(canonical.dump),
@@ -104,6 +138,7 @@ WRITTEN = {
     "index": indexes().map(Index.to_bytes),
     "statement": releases().map(Release.to_bytes),
     "manifest": manifests().map(Manifest.to_bytes),
+    "receipt": receipts().map(Receipt.to_bytes),
 }
 
 
@@ -131,6 +166,11 @@ def test_statement_round_trip(release):
 @given(manifests())
 def test_manifest_round_trip(manifest):
     assert parse_manifest(manifest.to_bytes()) == manifest
+
+
+@given(receipts())
+def test_receipt_round_trip(receipt):
+    assert parse_receipt(receipt.to_bytes(), what="x") == receipt
 
 
 def same_or_refused(name, data):

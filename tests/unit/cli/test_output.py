@@ -6,7 +6,7 @@ import click
 import pytest
 
 from registry.cli.output import Bars, Output, grouped, human_bytes, print_error, table
-from registry.cli.sizes import Size
+from registry.cli.values import Size
 from registry.errors import NotFound, OlderRefused
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from registry.content import canonical
 from registry.errors import FormatRefused
-from registry.media.index import MAX_PARTS, MIN_PART_BYTES, Index, Object, parse_index
+from registry.media.index import MAX_PARTS, MIN_PART_BYTES, Held, Index, Object, parse_index
+from registry.media.parity import Group
 
 A, B, H = (f"sha256:{digit * 64}" for digit in "ab0")
 INDEX = Index(
@@ -93,3 +94,80 @@ BAD = {
 def test_refused(data):
     with pytest.raises(FormatRefused):
         parse_index(data, what="x")
+
+
+# Three parts of INDEX, and what may be said of objects that are left out and of parity over the parts.
+HELD = {"digest": "sha256:" + "9" * 64, "set": "01M7ZR2K3RRPWNSYSEJR59BV9J", "size": 5}
+GROUP = {"data": [1, 2, 3], "parity": [4]}
+
+
+def test_left_out_and_parity():
+    data = edit(
+        have=[HELD, {**HELD, "digest": "sha256:" + "8" * 64, "set": None}], parity=[{"data": [1, 3], "parity": [4, 6]}, {"data": [2], "parity": [5]}]
+    )
+    index = parse_index(data, what="x")
+    assert index.to_bytes() == data
+    assert index.have[0] == Held(HELD["digest"], 5, HELD["set"])
+    assert index.have[1].set_id is None
+    assert index.numbers == range(1, 7)
+    assert index.group_of(6) == index.group_of(3) == Group((1, 3), (4, 6))
+    assert [index.part_length(number) for number in (4, 5, 6)] == [1 << 20] * 3
+    alone = parse_index(edit(parity=[{"data": [1, 2], "parity": [4]}, {"data": [3], "parity": [5]}]), what="x")
+    assert alone.part_length(5) == alone.part_length(3) < 1 << 20
+    assert parse_index(edit(), what="x").group_of(1) is None
+
+
+ODD = {
+    "have: null": edit(have=None),
+    "have: an object": edit(have={}),
+    "have: twice": edit(have=[HELD, HELD]),
+    "have: twice, by two sets": edit(have=[HELD, {**HELD, "set": None}]),
+    "have: in the set as well": edit(have=[{**HELD, "digest": A}]),
+    "have: no digest": edit(have=[{**HELD, "digest": "9" * 64}]),
+    "have: no size": edit(have=[{**HELD, "size": 0}]),
+    "have: size true": edit(have=[{**HELD, "size": True}]),
+    "have: size as text": edit(have=[{**HELD, "size": "5"}]),
+    "have: no set id": edit(have=[{**HELD, "set": "x"}]),
+    "have: set id in lower case": edit(have=[{**HELD, "set": HELD["set"].lower()}]),
+    "have: set of another type": edit(have=[{**HELD, "set": 7}]),
+    "have: a member more": edit(have=[{**HELD, "more": 1}]),
+    "have: a member less": edit(have=[{"digest": HELD["digest"], "size": 5}]),
+    "have: a number": edit(have=[7]),
+    "parity: null": edit(parity=None),
+    "parity: an object": edit(parity={}),
+    "parity: a part is left out": edit(parity=[{**GROUP, "data": [1, 2]}]),
+    "parity: a part twice": edit(parity=[{"data": [1, 2, 3], "parity": [4]}, {"data": [3], "parity": [5]}]),
+    "parity: part 0": edit(parity=[{**GROUP, "data": [0, 1, 2, 3]}]),
+    "parity: a part too many": edit(parity=[{"data": [1, 2, 3, 4], "parity": [5]}]),
+    "parity: out of order": edit(parity=[{**GROUP, "data": [1, 3, 2]}]),
+    "parity: parity out of order": edit(parity=[{**GROUP, "parity": [5, 4]}]),
+    "parity: a gap": edit(parity=[{**GROUP, "parity": [5]}]),
+    "parity: a part as parity": edit(parity=[{"data": [1, 2], "parity": [3, 4]}]),
+    "parity: a parity part twice": edit(parity=[{"data": [1, 2], "parity": [4]}, {"data": [3], "parity": [4]}]),
+    "parity: none in a group": edit(parity=[{**GROUP, "parity": []}]),
+    "parity: no data in a group": edit(parity=[GROUP, {"data": [], "parity": [5]}]),
+    "parity: thirty-three": edit(parity=[{**GROUP, "parity": list(range(4, 34))}]),
+    "parity: one as text": edit(parity=[{**GROUP, "data": "123"}]),
+    "parity: true": edit(parity=[{**GROUP, "data": [True, 2, 3]}]),
+    "parity: a member more": edit(parity=[{**GROUP, "more": 1}]),
+    "parity: a member less": edit(parity=[{"data": [1, 2, 3]}]),
+    "parity: a number": edit(parity=[7]),
+    "parity: over nothing": edit(objects=[], parts=0, parity=[{"data": [], "parity": [1]}]),
+    "withdrawals": edit(withdrawals=[1]),
+}
+
+
+@pytest.mark.parametrize("data", ODD.values(), ids=ODD)
+def test_odd(data):
+    """Every refusal says why, or what to do."""
+    with pytest.raises(FormatRefused) as refusal:
+        parse_index(data, what="x")
+    assert refusal.value.why or refusal.value.hint
+
+
+def test_parts_and_parity_parts_together_are_bounded():
+    whole = objects((A, 0, MIN_PART_BYTES * MAX_PARTS))
+    groups = [{"data": [number], "parity": [MAX_PARTS + number]} for number in range(1, MAX_PARTS + 1)]
+    assert parse_index(edit(objects=whole, parts=MAX_PARTS), what="x").parts == MAX_PARTS
+    with pytest.raises(FormatRefused, match="out of bounds"):
+        parse_index(edit(objects=whole, parts=MAX_PARTS, parity=groups), what="x")

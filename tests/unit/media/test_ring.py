@@ -32,8 +32,36 @@ def test_settle_waits_for_everything_handed_over():
         assert digester.hexdigest() == hashlib.sha256(bytes(20 << 20)).hexdigest()
 
 
+def test_buffers_are_made_when_they_are_needed_and_not_before():
+    with Ring(16, depth=2) as ring:
+        first = ring.take()
+        for _ in range(5):
+            ring.hand_over(first, [])
+            ring.settle()
+            assert ring.take() is first
+        second = ring.take()
+        assert second is not first
+        ring.hand_over(first, [])
+        assert ring.take() is first  # it waits: there are no more than two
+
+
 def test_a_failure_ends_the_thread():
     ring = Ring(16)
     with pytest.raises(ValueError, match="mine"), ring:
         raise ValueError("mine")
     assert not ring._thread.is_alive()
+
+
+def test_a_failure_of_the_second_thread_is_heard_of():
+    """Whoever takes the next buffer, or waits, gets the error instead of waiting for ever."""
+
+    class Broken:
+        def update(self, data):
+            raise MemoryError("no more")
+
+    with Ring(16, depth=1) as ring:
+        ring.hand_over(ring.take(), [(Broken(), memoryview(b""))])
+        with pytest.raises(MemoryError, match="no more"):
+            ring.settle()
+        with pytest.raises(MemoryError, match="no more"):
+            ring.take()

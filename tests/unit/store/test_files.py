@@ -6,7 +6,7 @@ import os
 import pytest
 
 from registry.errors import MediumDamaged, StoreFailed
-from registry.store.files import new_file, read_limited, replace_file, storage_errors, sweep_temporaries
+from registry.store.files import new_file, read_limited, replace_file, storage_errors, sweep_temporaries, write_steadily
 
 
 def names(directory):
@@ -127,3 +127,19 @@ def test_what_a_disk_says_for_people(number, why, kind):
 def test_other_errors_pass():
     with pytest.raises(ValueError, match="mine"), storage_errors("it"):
         raise ValueError("mine")
+
+
+def test_what_is_written_out_stays(tmp_path):
+    data = os.urandom(1 << 20)
+    with new_file(tmp_path / "file") as stream:
+        stream.write(data)
+        write_steadily(stream.fileno(), (16 << 20) - 1, len(data))
+        write_steadily(stream.fileno(), 0, 1 << 40)  # beyond the end is no error
+    assert (tmp_path / "file").read_bytes() == data
+
+
+def test_what_knows_no_advice_is_left_alone():
+    reading, writing = os.pipe()
+    write_steadily(writing, 0, 1 << 30)
+    os.close(reading)
+    os.close(writing)

@@ -61,7 +61,7 @@ TAMPERING = {
     "floor of the clock": ("UPDATE publishers SET issued = '2020-01-01T00:00:00Z'", "table publishers is not what the log says"),
     "a person's key": ("UPDATE people SET key_id = 'x'", "table people is not what the log says"),
     "a set forgotten": ("DELETE FROM sets", "table sets is not what the log says"),
-    "last event gone": ("DELETE FROM events WHERE seq = (SELECT MAX(seq) FROM events)", "the published view says 9 events, the log has 8"),
+    "last event gone": ("DELETE FROM events WHERE seq = (SELECT MAX(seq) FROM events)", r"the published view says \d+ events, the log has \d+"),
     "an event gone": ("DELETE FROM events WHERE seq = 4", "event 5 does not follow the one before it: the log was cut or rewritten there"),
     "first event gone": ("DELETE FROM events WHERE seq = 1", "event 2 does not follow the one before it"),
     "an edited event": ("UPDATE events SET document = CAST(replace(document, 'library/tiny', 'library/tinx') AS BLOB) WHERE seq = 5", "event 5"),

@@ -55,7 +55,7 @@ def test_another_suite(imported):
 def test_a_rotated_key_ends_an_unfinished_export(imported, monkeypatch):
     """What was begun for the old key is not continued for the new one."""
     set_ids = []
-    monkeypatch.setattr("registry.workflow.parts.Parts.write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("registry.workflow.parts.Parts.write", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     imported.path("new").mkdir()
     assert export(imported, "new").code == 130
     set_ids += [each.name for each in imported.path("new/airlock").iterdir()]

@@ -1,4 +1,4 @@
-"""Sizes and shares as people write them on the command line."""
+"""Kinds of values that options take."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import click
 
-__all__ = ["Share", "Size", "Sizes"]
+__all__ = ["Share", "Size", "Sizes", "Threshold"]
 
-_SIZE = re.compile(r"([0-9]+)\s*([kKMGT]?)(i?)B?\Z")
-_SHARE = re.compile(r"([0-9]{1,3})(\.[0-9]{1,2})?%?\Z")
+_SIZE = re.compile(r"([0-9]{1,18})\s*(?:([kKMGT])(i?))?B?\Z")
+_SHARE = re.compile(r"([0-9]{1,3})(\.[0-9]{1,2})?%\Z")
 
 
 class Size(click.ParamType[int]):
@@ -25,7 +25,7 @@ class Size(click.ParamType[int]):
         match = _SIZE.match(str(value))
         if not match:
             self.fail(f"{value!r} is not a size; write 500M, 1G or 1GiB", param, ctx)
-        power = " kMGT".index(match[2].replace("K", "k") or " ")
+        power = " kMGT".index((match[2] or " ").replace("K", "k"))
         return int(match[1]) * int((1024 if match[3] else 1000) ** power)
 
 
@@ -55,3 +55,16 @@ class Share(click.ParamType[Fraction]):
         if not 0 < share <= 1:
             self.fail(f"{value!r} is not a share; write 5% or 12.5%, up to 100%", param, ctx)
         return share
+
+
+class Threshold(click.ParamType[tuple[str, int]]):
+    """``ROLE=N``, such as ``root=2``."""
+
+    name = "threshold"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Return the role and the number of keys that must sign."""
+        role, _, number = str(value).partition("=")
+        if role not in ("root", "release", "station") or not number.isdigit() or not 1 <= int(number) <= 20:
+            self.fail(f"{value!r} is not ROLE=N with root or release and 1 to 20", param, ctx)
+        return role, int(number)
