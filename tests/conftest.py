@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,6 +88,16 @@ def _airlock(*arguments, cwd):
     return Run(code, out.getvalue(), err.getvalue())
 
 
+def stream_line(text):
+    """64 bytes of a stream: a line filled up with blanks."""
+    return text.encode().ljust(63) + b"\n"
+
+
+def stream_frame(name, data):
+    """A file of a stream behind its header."""
+    return stream_line(f'{{"name":"{name}","size":{len(data)}}}') + data
+
+
 @dataclass(frozen=True)
 class World:
     """A directory that stands for every machine of a journey."""
@@ -156,6 +167,37 @@ class World:
         """The folder of the only set on a medium."""
         [folder] = self.path(medium, "airlock").iterdir()
         return folder
+
+    def stream(self, medium="usb"):
+        """The only set on a medium as the stream that would carry it, by the description of the format, not by airlock's code."""
+        folder = self.folder(medium)
+        roots = [f"metadata/{number}.root.json" for number in range(1, len(list(folder.glob("metadata/*.root.json"))) + 1)]
+        rest = [f"metadata/{role}.json" for role in ("timestamp", "snapshot", "targets")]
+        index = next(folder.glob("index.*")).name
+        frames = {name: (folder / name).read_bytes() for name in (*roots, *rest, "set.json", index)}
+        frames |= {f"parts/{path.name}": path.read_bytes() for path in sorted((folder / "parts").iterdir())}
+        return b"".join(
+            [stream_line(f"airlock-stream-v1 {folder.name}"), *(stream_frame(*each) for each in frames.items()), stream_line('{"end":true}')]
+        )
+
+    def send(self, *arguments):
+        """Run a command at the station whose stdout takes a stream; return the stream, and how the command ended."""
+        stream, said = self.path("sent"), self.path("said")
+        with stream.open("w") as out, said.open("w", buffering=1) as err, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            with contextlib.chdir(self.root):
+                code = run(["--home", self.homes["out"], "--passphrase-file", "passphrase", *map(str, arguments)])
+        return stream.read_bytes(), Run(code, "", said.read_text())
+
+    def feed(self, data, *arguments):
+        """Run a command at the site with a stream on its stdin."""
+        with tempfile.TemporaryFile("w+b") as file:
+            file.write(data)
+            file.seek(0)
+            with pytest.MonkeyPatch.context() as patch, io.TextIOWrapper(file) as text:
+                patch.setattr(sys, "stdin", text)
+                return self.inside(*arguments)
 
     def fingerprint(self, medium="usb"):
         """The fingerprint of the newest root on a medium."""
@@ -286,6 +328,18 @@ def offered(make_world):
 def tree():
     """Return a function: directory to {relative path: SHA-256 of the file there}."""
     return _tree
+
+
+@pytest.fixture(scope="session")
+def frame():
+    """Return a function that makes a frame of a stream: name, content."""
+    return stream_frame
+
+
+@pytest.fixture(scope="session")
+def line():
+    """Return a function that makes a line of 64 bytes of a stream."""
+    return stream_line
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from registry.cli.links import is_stream, take_stdout
 from registry.cli.output import grouped, human_bytes, table
 from registry.cli.repairs import answer_repair
 from registry.cli.settings import AirlockCommand, Settings, pass_settings
@@ -21,6 +22,7 @@ from registry.workflow.delta import Known
 from registry.workflow.export import Contents, Exported, export
 from registry.workflow.known_recipients import ESCROW
 from registry.workflow.planning import Plan, plan_export
+from registry.workflow.sending import Link
 from registry.workflow.slots import AskNext, Slot, Slots, open_slots
 from registry.workflow.writing import Way, WrittenMedium
 
@@ -74,13 +76,13 @@ def plan_command(
     if media:
         found = plan_export(settings.home, contents, open_slots(media, sizes, None))
         settings.output.result(_plan_json(found), _describe_plan(found))
-        settings.output.next_step(f"airlock export {' '.join(f'--to {each}' for each in media)} --recipient site.pub")
+        settings.output.next_step(_export_words(contents, media, sizes))
         return
     capacities = sizes or tuple(int(size * _FORMATTED) * 10**9 for size in _USUAL_SIZES)
     if sizes:
         found = plan_export(settings.home, contents, _imagined(sizes))
         settings.output.result(_plan_json(found), _describe_plan(found))
-        settings.output.next_step(f"airlock export --to MEDIUM --media {','.join(map(_short, sizes))} --recipient site.pub")
+        settings.output.next_step(_export_words(contents, (Path("MEDIUM"),), sizes))
         return
     plans = {size: plan_export(settings.home, contents, _imagined((size,))) for size in capacities}
     document = {"plans": [{"capacity": size, **_plan_json(each)} for size, each in plans.items()]}
@@ -91,6 +93,17 @@ def plan_command(
     text = f"{human_bytes(total.layout.size)} in models{_duration(total)}\n\n{table(('MEDIA THAT TAKE', 'NEEDED', 'PARTS', 'OF AT MOST'), rows)}"
     settings.output.result(document, text)
     settings.output.next_step("airlock plan --media 128G,128G   # your media", "airlock export --to MEDIUM --recipient site.pub")
+
+
+def _export_words(contents: Contents, media: tuple[Path, ...], sizes: tuple[int, ...]) -> str:
+    """Return the command that exports what was planned."""
+    shape = contents.shape
+    words = ["airlock export", *map(str, contents.names), *(f"--to {each}" for each in media)]
+    words += [f"--media {','.join(map(_short, sizes))}"] if sizes else []
+    words += [f"--part-size {_short(shape.part_size)}"] if shape.part_size else []
+    words += [f"--parity {float(shape.parity * 100):g}%"] if shape.parity else []
+    words += ["--metadata-only"] if contents.metadata_only else []
+    return " ".join([*words, "--recipient site.pub"])
 
 
 def _short(size: int) -> str:
@@ -151,7 +164,9 @@ def _parts(first: int, last: int) -> str:
 
 @click.command("export", cls=AirlockCommand)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--to", "media", required=True, multiple=True, type=_existing, metavar="DIR", help="Where a medium is mounted; several for several.")
+@click.option(
+    "--to", "media", required=True, multiple=True, type=_existing, metavar="DIR", help="Where a medium is mounted; several for several; - for stdout."
+)
 @click.option(
     "--recipient",
     "recipients",
@@ -198,15 +213,22 @@ def export_command(
     Without NAME everything pinned is exported.  An export that was interrupted continues with the same command.  At a terminal it asks for the next
     medium where one directory has to do for several; scripts name a directory for each.
 
+    With --to - the set goes to stdout as a stream, for a one-way link or a tape; the result and all messages then go to stderr.  It can't be read
+    back, and one that breaks is sent once more as a whole.
+
     \b
     Examples:
       airlock export --to /media/usb --recipient site.pub
       airlock export --to /media/a --to /media/b --recipient site.pub --parity 5%
       airlock export --to /media/usb --media 32G,64G --recipient site.pub
       airlock export --to /media/usb --recipient site.pub --since /media/usb
+      airlock export --to - --recipient site.pub | ssh GATEWAY airlock import -
       airlock export --repair /media/usb --to /media/usb
     """
+    streamed = is_stream(media, "--to ")
     if repair_path is not None:
+        if streamed:
+            raise Usage("a repair goes on a medium", why="--to - sends whole sets", hint="airlock export --repair REQUEST --to MEDIUM")
         others = bool(names or recipients or escrow or since or assume_held or sizes or part_size or parity or metadata_only or no_seal)
         answer_repair(settings, repair_path, media, labels, read_back=not no_read_back, others=others)
         return
@@ -218,7 +240,7 @@ def export_command(
         )
     settings.unchanged = "no set was finished; the same command continues where this one stopped"
     contents = _contents(names, metadata_only=metadata_only, part_size=part_size, parity=parity, sealed=not no_seal)
-    way = Way(open_slots(media, sizes, _asking(settings)), labels, read_back=not no_read_back)
+    way = _link(settings, sizes, labels) if streamed else Way(open_slots(media, sizes, _asking(settings)), labels, read_back=not no_read_back)
     done = export(
         settings.home,
         contents,
@@ -233,16 +255,28 @@ def export_command(
     for name, digits in done.new_recipients:
         who = "the escrow" if name == ESCROW else f"site {name[:8]}"
         settings.output.note(f"new recipient, {who}: compare its fingerprint by phone: {grouped(digits)}")
-    if no_read_back:
+    read_back = not no_read_back and not streamed
+    if streamed:
+        settings.output.warn("nobody has seen yet that the set arrived: nothing comes back through a one-way link, only the other end can tell")
+    elif no_read_back:
         which, they = ("the medium was", "it holds") if len(done.media) == 1 else ("the media were", "they hold")
         settings.output.warn(f"{which} not read back: nobody has seen yet that {they} what was written")
     if no_seal:
         settings.output.warn("this set is not sealed: whoever holds the media can read the models")
     for each in done.media:
         settings.output.note(f"transfer sheet, to print and go with medium {each.label}: {settings.home.sheets / each.label}.html")
-    settings.output.result(_exported_json(done, read_back=not no_read_back), _describe_exported(done, read_back=not no_read_back))
-    first = f"airlock trust add MEDIUM --fingerprint {done.fingerprint}   # inside, once"
-    settings.output.next_step(first, "airlock import MEDIUM   # inside, every time")
+    settings.output.result(_exported_json(done, read_back=read_back), _describe_exported(done, read_back=read_back, streamed=streamed))
+    medium = "-" if streamed else "MEDIUM"
+    first = f"airlock trust add {medium} --fingerprint {done.fingerprint}   # inside, once"
+    settings.output.next_step(first, f"airlock import {medium}   # inside, every time")
+
+
+def _link(settings: Settings, sizes: tuple[int, ...], labels: tuple[str, ...]) -> Link:
+    if sizes or len(labels) > 1:
+        raise Usage("a stream goes to one place", why=f"{'--media' if sizes else 'a second --label'} is for several media")
+    link = Link(take_stdout(), *labels)
+    settings.unchanged = "the set was not sent to its end; the same command sends it once more, from its beginning"
+    return link
 
 
 def _asking(settings: Settings) -> AskNext | None:
@@ -288,7 +322,7 @@ def _medium_json(each: WrittenMedium) -> dict[str, Any]:
     }
 
 
-def _describe_exported(done: Exported, *, read_back: bool) -> str:
+def _describe_exported(done: Exported, *, read_back: bool, streamed: bool) -> str:
     index = done.begun.index
     rows = [
         (str(each.pin.reference), str(each.numbered.number), human_bytes(each.manifest.size), "new" if each.new else "as before")
@@ -302,6 +336,8 @@ def _describe_exported(done: Exported, *, read_back: bool) -> str:
     ]
     if index.have:
         how += f", {human_bytes(sum(each.size for each in index.have))} in {len(index.have)} blob(s) left out"
+    if streamed:
+        return f"{table(('NAME', 'RELEASE', 'SIZE', ''), rows)}\n\nset          {done.set_id}, {how}, sent\nfingerprint  {grouped(done.fingerprint)}"
     where = f"folder       {done.folder}" if len(media) == 1 else "\n" + table(("MEDIUM", "LABEL", "PARTS", "FOLDER"), media) + "\n"
     return f"""\
 {table(("NAME", "RELEASE", "SIZE", ""), rows)}

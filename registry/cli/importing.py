@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from registry.cli.links import is_stream, take_stdin
 from registry.cli.output import human_bytes, table
 from registry.cli.settings import ActorCommand, Settings, pass_settings
 from registry.errors import Usage
@@ -34,11 +35,12 @@ def import_command(settings: Settings, media: tuple[Path, ...], *, planned: bool
     r"""Verify what is on media and take it into quarantine.
 
     Nothing that is imported is served before somebody approves and promotes it.  The media of a set may come in any order, together or one at a time;
-    an interrupted import continues with the same command.
+    an interrupted import continues with the same command.  With - in the place of DIR the set comes as a stream on stdin.
 
     \b
     Examples:
       airlock import /media/usb
+      airlock import - < /dev/nst0
       airlock import --plan /media/a /media/b
       airlock import --status
     """
@@ -49,11 +51,15 @@ def import_command(settings: Settings, media: tuple[Path, ...], *, planned: bool
         return
     if not media:
         raise Usage("no medium was named", hint="airlock import MEDIUM, with the directory where it is mounted, such as /media/usb")
+    streamed = is_stream(media, "")
+    if planned and streamed:
+        raise Usage("a stream can't be planned", why="it is read once, and whoever looks at it has taken it", hint="airlock import -")
     if planned:
         _show_plan(settings, plan_import(settings.home, media, settings.credentials, now=datetime.now(UTC)))
         return
     settings.unchanged = f"nothing was imported; {_NOTHING_MOVED}"
-    done = import_media(settings.home, media, settings.credentials, now=datetime.now(UTC), progress=settings.progress)
+    sources = [take_stdin(settings)] if streamed else media
+    done = import_media(settings.home, sources, settings.credentials, now=datetime.now(UTC), progress=settings.progress)
     for outcome in done.sets:
         if outcome.healed:
             settings.output.warn(f"set {outcome.set_id}: part(s) {numbers_in_words(outcome.healed)} came back by parity; the medium is going bad")

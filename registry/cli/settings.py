@@ -27,7 +27,10 @@ _DEFAULT_HOME = "~/.airlock"
 
 @dataclass(slots=True)
 class Settings:
-    """What the global options say; ``unchanged`` is the sentence a refusal of the running command ends with."""
+    """What the global options say; ``unchanged`` is the sentence a refusal of the running command ends with.
+
+    ``stdin_taken`` says that a set comes in there, so that a passphrase is asked for at the terminal all the same.
+    """
 
     home_option: str = ""
     json: bool = False
@@ -37,6 +40,7 @@ class Settings:
     actor: str = ""
     actor_passphrase_file: str = ""
     unchanged: str = ""
+    stdin_taken: bool = False
 
     @property
     def home(self) -> Home:
@@ -77,7 +81,7 @@ class Settings:
 
     def pin(self, token: str) -> str:
         """Return the PIN of a token; a token is asked once, because it locks after a few wrong ones."""
-        if not sys.stdin.isatty():
+        if not self._has_terminal():
             raise Usage(
                 f"the PIN of token {token!r} is needed",
                 why="there is no terminal to ask at, and the URI names no file",
@@ -119,13 +123,23 @@ class Settings:
         return line
 
     def _ask(self, prompt: str, options: str = "--passphrase-file FILE or AIRLOCK_PASSPHRASE_FILE") -> str:
-        if not sys.stdin.isatty():
+        if not self._has_terminal():
             raise Usage(
                 "a passphrase is needed",
-                why="there is no terminal to ask at, and no file was named",
+                why="there is no terminal to ask at, and no file was named" + ("; stdin brings the set" if self.stdin_taken else ""),
                 hint=f"name a file whose first line is the passphrase: {options}",
             )
         return getpass.getpass(prompt, sys.stderr)
+
+    def _has_terminal(self) -> bool:
+        """Tell whether somebody can be asked for a secret: getpass asks at ``/dev/tty``, whatever stdin is."""
+        if not self.stdin_taken:
+            return sys.stdin.isatty()
+        try:
+            os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        except OSError:
+            return False
+        return True
 
 
 def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:

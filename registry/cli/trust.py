@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from registry.cli.links import is_stream, take_stdin
 from registry.cli.output import grouped, table
 from registry.cli.people import tell_proposal
 from registry.cli.settings import ActorCommand, AirlockGroup, Settings, pass_settings
@@ -38,12 +39,16 @@ def trust_group() -> None:
 def trust_add_command(settings: Settings, medium: Path, *, fingerprint: str, namespaces: tuple[str, ...]) -> None:
     r"""Trust the publisher of the set on a medium, once its fingerprint was compared.
 
+    With - in the place of DIR the set comes as a stream on stdin, from which nothing is imported.
+
     \b
-    Example:
+    Examples:
       airlock trust add /media/usb --fingerprint '7f3a 91c2 …'
+      airlock trust add - --fingerprint '7f3a 91c2 …' < /dev/nst0
     """
     settings.unchanged = "nobody new is trusted; nothing was imported"
-    done = trust_add(settings.home, medium, parse_fingerprint(fingerprint), namespaces, settings.credentials, now=datetime.now(UTC))
+    source = take_stdin(settings) if is_stream([medium], "") else medium
+    done = trust_add(settings.home, source, parse_fingerprint(fingerprint), namespaces, settings.credentials, now=datetime.now(UTC))
     document = {"publisher": done.publisher, "namespaces": list(done.namespaces), "root": done.root, "new": done.new}
     text = f"""\
 {"trusted" if done.new else "already trusted"}

@@ -15,15 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
 
 from registry.errors import AirlockError, FormatRefused, MediumDamaged, NotFound
 from registry.media.index import MAX_INDEX_BYTES, MAX_PART_BYTES, MAX_PARTS
 from registry.media.sets import FOLDER, MAX_HEADER_BYTES, SET_ID
-from registry.media.stream import sealed_size
+from registry.media.stream import Source, sealed_size
 from registry.store.files import TEMPORARY_PREFIX, fsync_directory, read_limited, replace_file, storage_errors
 from registry.trust.refresh import CAPS, MAX_ROOTS
 
-__all__ = ["SetFolder", "SetWriter", "differs_from_sums", "find_sets", "folder_on"]
+__all__ = ["OpenFile", "SetFolder", "SetWriter", "differs_from_sums", "find_sets", "folder_on", "limit_of"]
 
 _HINTS = {"readme.txt": 64 << 10, "sha256sums": 2 << 20, "medium.json": 2 << 20}
 _MAX_INDEX = sealed_size(2 * MAX_INDEX_BYTES)
@@ -32,6 +34,20 @@ _HEADER = "set.json"
 _FOLDERS = ("metadata", "parts")
 _PART = re.compile(r"[0-9]{8}\.(sealed|plain)\Z")
 _ROOT = re.compile(r"[1-9][0-9]{0,3}\.root\.json\Z")
+
+
+class OpenFile(Source, Protocol):
+    """A file of a set, open for reading until the block ends."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None: ...
+
+    def readable(self) -> bool:
+        """Return True."""
+
+    def readinto(self, into: bytearray | memoryview, /) -> int:
+        """As :meth:`Source.readinto`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +79,11 @@ class SetFolder:
         with storage_errors(f"the medium {self.path}", kind=MediumDamaged):
             return read_limited(self.files[name.lower()][0], limit, what=f"set {self.set_id}: {name}")
 
-    def open(self, name: str) -> FileIO:
+    def size(self, name: str) -> int | None:
+        """Return how many bytes a file has, or None where it isn't there."""
+        return self.files[name][1] if name in self.files else None
+
+    def open(self, name: str) -> OpenFile:
         """Open a large file for reading, unbuffered; the caller wraps its reads in ``storage_errors``."""
         descriptor = os.open(self.files[name][0], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         return FileIO(descriptor, "rb")
@@ -98,6 +118,13 @@ def folder_on(medium: Path, set_id: str) -> SetFolder | None:
         return next((each for each in find_sets(medium) if each.set_id == set_id), None)
     except AirlockError:
         return None
+
+
+def limit_of(name: str) -> int:
+    """Return the greatest size that is allowed for a known file, by its canonical name."""
+    if name in _TOP:
+        return _TOP[name]
+    return sealed_size(MAX_PART_BYTES) if name.startswith("parts/") else CAPS[name.rpartition("/")[2].split(".")[-2]]
 
 
 def differs_from_sums(folder: SetFolder, name: str) -> bool:
@@ -139,14 +166,13 @@ def _scan(folder: Path) -> SetFolder:
         if name in _FOLDERS:
             files.update(_inner(entry, name, litter))
         else:
-            files[name] = (entry, _size(entry, _TOP[name]))
+            files[name] = (entry, _size(entry, limit_of(name)))
     return SetFolder(folder.name.upper(), folder, files, tuple(sorted(litter)))
 
 
 def _inner(folder: Path, name: str, litter: list[str]) -> Iterator[tuple[str, tuple[Path, int]]]:
     for known, entry in _entries(folder, f"{name}/", litter):
-        limit = sealed_size(MAX_PART_BYTES) if name == "parts" else CAPS[known.rpartition("/")[2].split(".")[-2]]
-        yield known, (entry, _size(entry, limit))
+        yield known, (entry, _size(entry, limit_of(known)))
 
 
 def _entries(folder: Path, prefix: str, litter: list[str]) -> Iterator[tuple[str, Path]]:

@@ -126,7 +126,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _makes_sense(document: object) -> bool:
     try:
-        done, said = document["done"], document["expected"]  # type: ignore[index]
+        version, done, said = document["v"], document["done"], document["expected"]  # type: ignore[index]
         known = _expected("", set(done), said) if said else None
     except (KeyError, TypeError, ValueError, AttributeError):
         return False
@@ -135,4 +135,4 @@ def _makes_sense(document: object) -> bool:
         *((known.parts, known.parity, *known.needed, *known.seen, *(each for _, *span in known.media for each in span)) if known else ()),
     ]
     texts = [known.publisher, *known.releases, *known.damaged.values(), *(label for label, _, _ in known.media)] if known else []
-    return isinstance(said, dict) and all(type(each) is int for each in numbers) and all(isinstance(each, str) for each in texts)
+    return version == 1 and isinstance(said, dict) and all(type(each) is int for each in numbers) and all(isinstance(each, str) for each in texts)

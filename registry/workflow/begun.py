@@ -63,8 +63,8 @@ class Asked:
 class BegunSet:
     """A set on its way.
 
-    ``spans`` are the parts of each medium; ``finished`` maps each medium that an earlier run finished to the digest of what its last parts hold of an
-    object that goes on (None where none does).
+    ``spans`` are the parts of each medium, none where it is a stream; ``finished`` maps each medium that an earlier run finished to the digest of
+    what its last parts hold of an object that goes on (None where none does).
     """
 
     index: Index
@@ -92,7 +92,7 @@ def begin_set(
         asked: what goes in.
         sizes: the objects, in order; the evidence of new releases comes before them.
         plan: lays objects out in parts, and parts on media.
-        media: where further signatures may lie.
+        media: where further signatures may lie; none for a set that is sent as a stream.
         now: aware, UTC.
 
     Raises:
@@ -101,11 +101,13 @@ def begin_set(
     releases, (version, targets) = prepare(station, asked.pins, now, [draft for each in media for draft in drafts_on(each, "targets")])
     missing = still_lacking(station.log, "targets", targets)
     if missing:
+        medium = media[0] if media else "MEDIUM"
+        again = "then the same export again" if media else "airlock release prepare MEDIUM, which takes their signatures; then the same export again"
         raise refuse_lacking(
             station.home,
             "the list of releases is not signed by enough release signers",
             missing,
-            f"airlock release prepare {media[0]}\nthe other signers run: airlock sign {media[0]} --key NAME\nthen the same export again",
+            f"airlock release prepare {medium}\nthe other signers run: airlock sign {medium} --key NAME\n{again}",
         )
     every = evidence_of(releases) | dict(sizes)
     objects, have = asked.carried(every), asked.left_out(every)
@@ -149,6 +151,7 @@ def begin_set(
 def unfinished_set(station: OpenStation, asked: Asked, media: Sequence[Path], now: datetime) -> BegunSet | None:
     """Return the newest unfinished set that says what a new one would say, if one of its media is at hand or finished; else None.
 
+    With no ``media`` a set that was begun as a stream: it is sent once more from its beginning, and whoever has parts of it takes the others.
     A set whose delivery window has ended is none: every site would refuse it, however long its media then took.
     """
     releases, newest = _numbered(station, asked.pins), newest_metadata(station)
@@ -157,8 +160,10 @@ def unfinished_set(station: OpenStation, asked: Asked, media: Sequence[Path], no
     for started in station.log.unfinished_sets():
         if started.timestamp != digest_of(newest.timestamp):
             continue  # signed anew since then: whatever changed, a fresh set says it
+        if bool(started.media) != bool(media):
+            continue  # one of them is a stream, which has no media
         begun = _begun(station, started, releases, newest)
-        at_hand = any(folder_on(each, started.set_id) for each in media)
+        at_hand = not media or any(folder_on(each, started.set_id) for each in media)
         if begun and (at_hand or begun.finished) and _says(station, begun, asked):
             return begun
     return None

@@ -12,7 +12,7 @@ from registry.content.pins import Pin
 from registry.content.reference import Reference
 from registry.errors import NotFound, TrustRefused, Usage
 from registry.media.index import MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES, Object
-from registry.media.parity import Group, group_parts
+from registry.media.parity import MAX_SHARES, Group, group_parts
 from registry.media.seal import Seal
 from registry.sources.pinning import locate
 from registry.store.blobs import LocalBlobStore
@@ -25,6 +25,8 @@ __all__ = ["DEFAULT_PART_BYTES", "Layout", "Shape", "chosen_pins", "evidence_of"
 
 DEFAULT_PART_BYTES = 1 << 30
 _MIB = 1 << 20
+_MOST_FILES = MAX_PARTS - 2  # the last group and the last parity part may round up
+_LEAST_PARITY = Fraction(1, MAX_SHARES - 2)  # a parity part for each group, whatever the share
 _PARTS_PER_MEDIUM = 16  # where part sizes are ours to choose: the least that a medium is left empty by, is a sixteenth
 
 
@@ -137,7 +139,11 @@ def lay_out(size: int, shape: Shape, capacity: int) -> Layout:
     parity = group_parts(parts, shape.parity)
     count = parts + sum(len(each.parity) for each in parity)
     if count > MAX_PARTS:
-        raise Usage(f"the set would have {count} parts", why=f"at most {MAX_PARTS} are allowed", hint="choose a larger --part-size")
+        raise Usage(
+            f"the set would have {count} parts",
+            why=f"at most {MAX_PARTS} are allowed",
+            hint="choose a larger --part-size, or export fewer models by naming them",
+        )
     seal = Seal("", bytes(32) if shape.sealed else None)
     lengths = [min(part_size, size - number * part_size) for number in range(parts)]
     lengths += [lengths[each.data[0] - 1] for number in range(parts + 1, count + 1) for each in parity if number in each.parity]
@@ -150,4 +156,5 @@ def _suitable(size: int, shape: Shape, capacity: int) -> int:
         suitable = min(suitable, int(size * shape.parity))
     if size + (size >> 10) + _MIB > capacity:
         suitable = min(suitable, capacity // _PARTS_PER_MEDIUM)
-    return max(MIN_PART_BYTES, -(-size // MAX_PARTS), -(-suitable // _MIB) * _MIB)
+    most = int(_MOST_FILES / (1 + max(shape.parity, _LEAST_PARITY))) if shape.parity else MAX_PARTS
+    return min(MAX_PART_BYTES, max(MIN_PART_BYTES, -(-size // most), -(-suitable // _MIB) * _MIB))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,6 +23,7 @@ from registry.workflow.known_recipients import ESCROW, read_escrow_card, read_si
 from registry.workflow.preparing import require_root
 from registry.workflow.progress import Progress
 from registry.workflow.publication import PinnedRelease
+from registry.workflow.sending import Link, send_set
 from registry.workflow.site_card import SiteCard
 from registry.workflow.slots import Slots
 from registry.workflow.station import OpenStation, Passphrase, open_station
@@ -45,7 +47,10 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export wrote: the set, its media, the releases in it, and for whom; ``new_recipients`` are names and fingerprints."""
+    """What an export wrote: the set, its media, the releases in it, and for whom; ``new_recipients`` are names and fingerprints.
+
+    A set that was sent through a link has no media, or one where the link has a label.
+    """
 
     begun: BegunSet
     media: tuple[WrittenMedium, ...]
@@ -73,7 +78,7 @@ class Exported:
 def export(
     home: Home,
     contents: Contents,
-    way: Way,
+    way: Way | Link,
     cards: Sequence[Path],
     passphrase: Passphrase,
     *,
@@ -84,8 +89,8 @@ def export(
 ) -> Exported:
     """Write one set with the releases that ``contents`` names to the media of ``way``, sealed to the sites whose ``site.pub`` are ``cards``.
 
-    An export that was interrupted continues: media that were finished are not asked for again, parts that are whole stay as they are.  ``escrow`` is
-    a further recipient's ``escrow.pub``; ``known`` says what the sites hold, which is left out.
+    An export that was interrupted continues: media that were finished are not asked for again, parts that are whole stay as they are.  Through a
+    link the same set goes once more.  ``escrow`` is a further recipient's ``escrow.pub``; ``known`` says what the sites hold, which is left out.
 
     Raises:
         NotFound: nothing is pinned, a name isn't pinned, or a source is not there; no receipt, or a set that is not known here.
@@ -106,29 +111,34 @@ def export(
             named[ESCROW] = asked.escrow
         new = remember(station, named, now)
         asked = replace(asked, held=left_out(station, [card.site for card in sites], known, now))
-        begun = unfinished_set(station, asked, way.slots.paths, now)
+        begun = unfinished_set(station, asked, way.paths, now)
         continued = begun is not None
         if begun is None:
-            begun = _begin(station, asked, way.slots, now)
+            begun = _begin(station, asked, way, now)
         else:
-            progress.say(f"set {begun.index.set_id} is unfinished; continuing it")
+            progress.say(f"set {begun.index.set_id} is unfinished; {'continuing it' if isinstance(way, Way) else 'sending it once more'}")
         kept = {digest: LocalBlobStore(home.blobs).path(digest) for digest in evidence_of(begun.releases)}
-        media = write_media(station, begun, way, sources | kept, now=now, progress=progress)
+        if isinstance(way, Way):
+            media = write_media(station, begun, way, sources | kept, now=now, progress=progress)
+        else:
+            media = send_set(station, begun, way, sources | kept, now=now, progress=progress)
         newest_root = fingerprint(station.log.roots()[-1])
     fingerprints = tuple((name, named[name].fingerprint) for name in new)
     return Exported(begun, tuple(media), sites, fingerprints, newest_root, continued)
 
 
-def _begin(station: OpenStation, asked: Asked, slots: Slots, now: datetime) -> BegunSet:
+def _begin(station: OpenStation, asked: Asked, way: Way | Link, now: datetime) -> BegunSet:
     """Look whether the media suffice; then number, sign, and note in the log what is to be written."""
     sizes = sizes_of(station.home, asked.pins)
 
     def plan(objects: Mapping[Digest, int]) -> tuple[Layout, list[Span]]:
-        layout = lay_out(sum(objects.values()), asked.shape, min(slots.capacities))
-        return layout, spans_on(slots, layout, len(objects))
+        if isinstance(way, Link):
+            return lay_out(sum(objects.values()), asked.shape, sys.maxsize), []
+        layout = lay_out(sum(objects.values()), asked.shape, min(way.slots.capacities))
+        return layout, spans_on(way.slots, layout, len(objects))
 
     plan(asked.carried(sizes))  # before anything is signed
-    return begin_set(station, asked, sizes, plan, slots.paths, now=now)
+    return begin_set(station, asked, sizes, plan, way.paths, now=now)
 
 
 def spans_on(slots: Slots, layout: Layout, objects: int) -> list[Span]:

@@ -17,7 +17,7 @@ from registry.trust.refresh import refresh
 from registry.workflow.actor import Credentials
 from registry.workflow.arrivals import Expected, arriving_sets
 from registry.workflow.bases import Bases
-from registry.workflow.judging import compare_object_map, first_readable, is_here, trusted_publisher, unseal, verify_statements
+from registry.workflow.judging import compare_object_map, first_readable, is_here, newest_first, trusted_publisher, unseal, verify_statements
 from registry.workflow.offered import read_metadata
 from registry.workflow.progress import Silent
 from registry.workflow.receive import Receiver
@@ -93,6 +93,7 @@ def import_status(home: Home) -> list[Expected]:
 
 
 def _plan_set(site: OpenSite, folders: list[SetFolder], now: datetime) -> PlannedSet:
+    folders = newest_first(folders)
     offered = first_readable(folders, read_metadata)
     record = trusted_publisher(site, folders, offered)
     refreshed = refresh(site.log.trusted_metadata(record), offered, now=now, floor=site.log.newest_issued())

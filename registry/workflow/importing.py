@@ -14,12 +14,13 @@ from datetime import datetime
 from pathlib import Path
 
 from registry.content.digest import Digest, digest_of
-from registry.errors import AirlockError, OlderRefused, RecipientRefused, Refused, StoreFailed
+from registry.errors import AirlockError, MediumDamaged, OlderRefused, RecipientRefused, Refused, StoreFailed
 from registry.media.index import Index
 from registry.store.files import storage_errors
 from registry.store.home import Home
-from registry.store.medium import SetFolder, find_sets
+from registry.store.medium import SetFolder
 from registry.store.site import WITHDRAWN, CatalogRelease
+from registry.store.streamed import Inlet, StreamedSet, sets_at
 from registry.trust.refresh import Age, Refreshed, TrustedMetadata, refresh
 from registry.trust.roles import format_time, target_path
 from registry.trust.verifier import VerifiedRelease
@@ -28,8 +29,17 @@ from registry.workflow.actor import Credentials
 from registry.workflow.arrivals import Arrivals, Expected
 from registry.workflow.bases import Bases, Checked
 from registry.workflow.evidence import check_evidence
-from registry.workflow.incomplete import incomplete
-from registry.workflow.judging import ArrivingSet, compare_object_map, first_readable, is_here, trusted_publisher, unseal, verify_statements
+from registry.workflow.incomplete import broken_off, incomplete
+from registry.workflow.judging import (
+    ArrivingSet,
+    compare_object_map,
+    first_readable,
+    is_here,
+    newest_first,
+    trusted_publisher,
+    unseal,
+    verify_statements,
+)
 from registry.workflow.medium_notes import MediumNote, read_medium_note
 from registry.workflow.offered import read_metadata
 from registry.workflow.overtaken import forget_overtaken
@@ -90,8 +100,8 @@ class Imported:
         return [(outcome, each) for outcome in self.sets for each in outcome.problems() if isinstance(each, _MILD)]
 
 
-def import_media(home: Home, media: Sequence[Path], credentials: Credentials, *, now: datetime, progress: Progress) -> Imported:
-    """Import every set on ``media`` that is sealed to this site, newest first.
+def import_media(home: Home, media: Sequence[Path | Inlet], credentials: Credentials, *, now: datetime, progress: Progress) -> Imported:
+    """Import every set on ``media`` that is sealed to this site, newest first; an inlet brings one.
 
     Raises:
         NotFound: a medium is not there or holds no set.
@@ -130,6 +140,7 @@ def _import_one(site: OpenSite, folders: list[SetFolder], bases: Bases, now: dat
         raise
     except AirlockError as refusal:
         outcome.problem = refusal
+    outcome.problem = _ended(folders, outcome.problem, progress)
     _note_media(site, outcome, now)
     return outcome
 
@@ -140,10 +151,20 @@ def _again(first: SetOutcome, second: SetOutcome) -> SetOutcome:
     return replace(second, age=first.age, withdrawn=first.withdrawn, new=[*first.new, *second.new], present=present)
 
 
-def _scan(site: OpenSite, medium: Path, now: datetime) -> list[SetFolder]:
+def _ended(folders: list[SetFolder], problem: AirlockError | None, progress: Progress) -> AirlockError | None:
+    """Read a stream to its end, unless it was refused; return what is wrong with the set, with how the stream is broken before all else."""
+    for stream in (each for each in folders if isinstance(each, StreamedSet)):
+        if problem is None or isinstance(problem, MediumDamaged):
+            with progress.task("reading on to the end", 0) as advance:
+                broken = stream.end(advance)
+            problem = broken_off(broken, problem) if broken else problem
+    return problem
+
+
+def _scan(site: OpenSite, medium: Path | Inlet, now: datetime) -> list[SetFolder]:
     """Step 1: names, kinds and sizes, before a byte is parsed."""
     try:
-        return find_sets(medium)
+        return sets_at(medium)
     except Refused as refusal:
         # A medium's path may name a person (/media/alice/STICK); the log names none.
         what = refusal.what.replace(str(medium), "medium")
@@ -154,6 +175,7 @@ def _scan(site: OpenSite, medium: Path, now: datetime) -> list[SetFolder]:
 
 def _import_set(site: OpenSite, folders: list[SetFolder], bases: Bases, outcome: SetOutcome, *, now: datetime, progress: Progress) -> None:
     """Take steps 2 to 9 for one set; step 1 was done when the media were scanned."""
+    folders = newest_first(folders)
     offered = first_readable(folders, read_metadata)
     outcome.publisher = offered.publisher
     record = trusted_publisher(site, folders, offered)

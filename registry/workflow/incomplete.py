@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from registry.errors import MediumDamaged
+from registry.errors import AirlockError, MediumDamaged
 from registry.media.index import Index
 from registry.workflow.arrivals import Expected
 from registry.workflow.receive import Receiver
 
-__all__ = ["incomplete", "missing_media", "numbers_in_words"]
+__all__ = ["broken_off", "incomplete", "missing_media", "numbers_in_words"]
 
 
 def incomplete(receiver: Receiver, index: Index, expected: Expected) -> MediumDamaged:
@@ -28,6 +28,15 @@ def incomplete(receiver: Receiver, index: Index, expected: Expected) -> MediumDa
         [damage] = damaged.values()
         return MediumDamaged(damage.what, why=damage.why, hint="\n".join(hints), details=details)
     return MediumDamaged(f"set {index.set_id}: incomplete", why="\n".join(why), hint="\n".join(hints), details=details)
+
+
+def broken_off(broken: AirlockError, problem: MediumDamaged | None) -> AirlockError:
+    """Return the error with which the import of a stream ends that is broken, and of whose set something is missing, or nothing."""
+    if problem is None:
+        return broken
+    rest = [line for line in problem.why.splitlines() if broken.why not in line]
+    hint = "\n".join(dict.fromkeys([*broken.hint.splitlines(), *problem.hint.splitlines()]))
+    return type(broken)(broken.what, why="\n".join([broken.why, *rest]), hint=hint, details=problem.details)
 
 
 def missing_media(expected: Expected, missing: Sequence[int]) -> Iterator[tuple[str, list[int]]]:

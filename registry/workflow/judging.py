@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from registry.content.digest import Digest
@@ -17,13 +18,13 @@ from registry.media.sets import Header
 from registry.store.medium import SetFolder
 from registry.store.site import PublisherRecord
 from registry.trust.keys import short
-from registry.trust.refresh import OfferedMetadata, Refreshed
+from registry.trust.refresh import CAPS, OfferedMetadata, Refreshed, issued_at
 from registry.trust.statement import parse_statement
 from registry.trust.verifier import VerifiedRelease, verify_release
 from registry.workflow.offered import read_header, read_index, seal_of
 from registry.workflow.site import OpenSite
 
-__all__ = ["ArrivingSet", "compare_object_map", "first_readable", "is_here", "trusted_publisher", "unseal", "verify_statements"]
+__all__ = ["ArrivingSet", "compare_object_map", "first_readable", "is_here", "newest_first", "trusted_publisher", "unseal", "verify_statements"]
 
 T = TypeVar("T")
 
@@ -36,6 +37,18 @@ class ArrivingSet:
     header: Header
     seal: Seal
     index: Index
+
+
+def newest_first(folders: list[SetFolder]) -> list[SetFolder]:
+    """Return media of one set, those that claim the newest metadata first: a repair has newer ones than the media before it."""
+
+    def issued(folder: SetFolder) -> datetime:
+        try:
+            return issued_at(folder.read("metadata/timestamp.json", CAPS["timestamp"]))
+        except AirlockError:
+            return datetime.min.replace(tzinfo=UTC)
+
+    return sorted(folders, key=issued, reverse=True)
 
 
 def trusted_publisher(site: OpenSite, folders: list[SetFolder], offered: OfferedMetadata) -> PublisherRecord:
@@ -94,7 +107,7 @@ def unseal(site: OpenSite, folders: list[SetFolder], refreshed: Refreshed) -> Ar
 
 
 def first_readable(folders: list[SetFolder], read: Callable[[SetFolder], T]) -> T:
-    """Return what the first medium gives that can be read; all media of a set, and their copies, say the same."""
+    """Return what the first medium gives that can be read; the media of a set, and their copies, say the same, but for metadata."""
     for folder in folders[:-1]:
         try:
             return read(folder)

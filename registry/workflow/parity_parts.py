@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 from registry.media.index import Index
 from registry.media.parity import STRIPE_BYTES, Coder, Group
@@ -13,7 +14,7 @@ from registry.media.stream import SEGMENT_BYTES
 from registry.store.files import new_file
 from registry.workflow.progress import Advance
 
-__all__ = ["ReadShare", "rebuild", "write_parity"]
+__all__ = ["ReadShare", "rebuild", "send_parity", "write_parity"]
 
 ReadShare = Callable[[int, int, memoryview], None]
 """Fills a view from a part, or a parity part, by number and offset, with zeros beyond its end."""
@@ -23,17 +24,26 @@ def write_parity(index: Index, seal: Seal, read: ReadShare, files: Mapping[int, 
     """Write the parity parts whose numbers and paths are ``files``, those of one group side by side; ``read`` reads the parts they are over."""
     for group in index.parity:
         numbers = [number for number in group.parity if number in files]
-        if not numbers:
-            continue
-        length = index.part_length(numbers[0])
-        with ExitStack() as stack:
-            sinks = [stack.enter_context(new_file(files[number])) for number in numbers]
-            writers = [_Segments(seal.part_writer(sink, length, number)) for sink, number in zip(sinks, numbers, strict=True)]
-            shares = [group.parity.index(number) for number in numbers]
-            for parity, used in _parity_stripes(group, length, read):
-                for share, writer in zip(shares, writers, strict=True):
-                    writer.write(parity[share][:used])
-                advance(used * len(numbers))
+        if numbers:
+            with ExitStack() as stack:
+                sinks = {number: stack.enter_context(new_file(files[number])) for number in numbers}
+                _seal_parity(index, seal, read, group, sinks, advance=advance)
+
+
+def send_parity(index: Index, seal: Seal, read: ReadShare, number: int, sink: IO[bytes], *, advance: Advance) -> None:
+    """Write one parity part into ``sink``.  Where parts leave one after another, its group is read again for each: nothing is kept meanwhile."""
+    group = index.group_of(number)
+    assert group is not None
+    _seal_parity(index, seal, read, group, {number: sink}, advance=advance)
+
+
+def _seal_parity(index: Index, seal: Seal, read: ReadShare, group: Group, sinks: Mapping[int, IO[bytes]], *, advance: Advance) -> None:
+    length = index.part_length(group.data[0])
+    writers = {group.parity.index(number): _Segments(seal.part_writer(sink, length, number)) for number, sink in sinks.items()}
+    for parity, used in _parity_stripes(group, length, read):
+        for share, writer in writers.items():
+            writer.write(parity[share][:used])
+        advance(used * len(writers))
 
 
 def rebuild(index: Index, group: Group, missing: Sequence[int], here: Sequence[int], read: ReadShare) -> Iterator[tuple[int, list[memoryview]]]:

@@ -20,7 +20,7 @@ from registry.media.seal import Seal
 from registry.media.stream import SEGMENT_BYTES
 from registry.store.files import drop_cache, new_file, storage_errors, write_steadily
 from registry.workflow.logical import LogicalStream, changed
-from registry.workflow.parity_parts import write_parity
+from registry.workflow.parity_parts import send_parity, write_parity
 from registry.workflow.progress import Advance
 
 __all__ = ["HashedReads", "Parts"]
@@ -60,10 +60,10 @@ class Parts:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def write(self, folder: Path, numbers: Sequence[int], advance: Advance, *, again: bool = False) -> None:
+    def write(self, folder: Path, numbers: Sequence[int], advance: Advance) -> None:
         """Write every part of ``numbers`` that is not in ``folder`` yet, checking each object against its digest on the way.
 
-        Parts that are there already are opened instead of written, so that an interrupted export continues; not so ``again``.
+        Parts that are there already are opened instead of written, so that an interrupted export continues.
 
         Raises:
             TrustRefused: a source no longer holds what was pinned; the parts in ``folder`` that took from it are removed again.
@@ -73,9 +73,6 @@ class Parts:
         self._written = {}
         for number in numbers:
             self._written[number] = folder / self._seal.part_name(number)
-            if again:
-                with self._medium(folder):
-                    self._written[number].unlink(missing_ok=True)
             if number <= self.index.parts:
                 self._write_part(number, advance)
         parity = [number for number in numbers if number > self.index.parts]
@@ -85,6 +82,27 @@ class Parts:
         advance(sum(self.index.part_length(number) for number in set(parity) - set(missing)))
         with self._medium(folder):
             write_parity(self.index, self._seal, self._stream.read_part, {number: self._written[number] for number in missing}, advance)
+
+    def send(self, number: int, sink: IO[bytes], advance: Advance) -> None:
+        """Write one part into ``sink``, checking each object against its digest when its last byte has gone; the parts go in order.
+
+        Raises:
+            TrustRefused: a source no longer holds what was pinned.
+            NotFound: a source is not there.
+            OSError: as the sink says.
+        """
+        if number > self.index.parts:
+            send_parity(self.index, self._seal, self._stream.read_part, number, sink, advance=advance)
+        else:
+            work = self._work(number)
+            self._seal_into(sink, number, work, advance)
+            self._compare(work)
+
+    def remove(self, folder: Path, numbers: Sequence[int]) -> None:
+        """Remove parts that an earlier run wrote from what turned out to be other bytes than the pinned ones, and the digests of them."""
+        with self._medium(folder):
+            for name in ("SHA256SUMS", *map(self._seal.part_name, numbers)):
+                (folder / name).unlink(missing_ok=True)
 
     def passed(self, last: int) -> Digest | None:
         """Return the digest of as much of an object as the parts up to ``last`` hold, if it goes on in the next part."""
@@ -133,7 +151,21 @@ class Parts:
         if self._is_whole(number):
             self._rehash(number, work, advance)
         else:
-            self._seal_part(number, work, advance)
+            path = self._written[number]
+            with self._medium(path.parent.parent), new_file(path) as sink:
+                written = 0
+
+                def advance_steadily(length: int) -> None:
+                    nonlocal written
+                    write_steadily(sink.fileno(), written, length)
+                    written += length
+                    advance(length)
+
+                self._seal_into(sink, number, work, advance_steadily)
+        self._compare(work)
+
+    def _compare(self, work: _Work) -> None:
+        """Compare the digest of each object that ends in this part."""
         self._ring.settle()
         for each, digester in work:
             self._hashing[each.object.digest] = digester, each.start + each.length
@@ -172,23 +204,19 @@ class Parts:
         pieces = list(self.index.slices(last)) if 0 < last < self.index.parts else []
         return pieces[-1] if pieces and pieces[-1].start + pieces[-1].length < pieces[-1].object.size else None
 
-    def _seal_part(self, number: int, work: _Work, advance: Advance) -> None:
-        path = self._written[number]
-        with self._medium(path.parent.parent), new_file(path) as sink:
-            writer = self._seal.part_writer(sink, self.index.part_length(number), number)
-            cursor, written = _Cursor(work), 0
-            while not writer.done:
-                buffer = self._ring.take()
-                segment = buffer[: writer.wants]
-                jobs = []
-                for piece, offset, view, digester in cursor.over(segment):
-                    self._stream.read(piece.object, piece.start + offset, view)
-                    jobs.append((digester, view))
-                self._ring.hand_over(buffer, jobs)
-                writer.seal(segment)
-                write_steadily(sink.fileno(), written, len(segment))
-                written += len(segment)
-                advance(len(segment))
+    def _seal_into(self, sink: IO[bytes], number: int, work: _Work, advance: Advance) -> None:
+        writer = self._seal.part_writer(sink, self.index.part_length(number), number)
+        cursor = _Cursor(work)
+        while not writer.done:
+            buffer = self._ring.take()
+            segment = buffer[: writer.wants]
+            jobs = []
+            for piece, offset, view, digester in cursor.over(segment):
+                self._stream.read(piece.object, piece.start + offset, view)
+                jobs.append((digester, view))
+            self._ring.hand_over(buffer, jobs)
+            writer.seal(segment)
+            advance(len(segment))
 
     def _is_whole(self, number: int) -> bool:
         """Tell whether a part of an interrupted export is there and good."""

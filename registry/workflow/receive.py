@@ -133,10 +133,10 @@ class Receiver:
         """Take a part from the first medium that gives it whole, make it durable, and record it."""
         name, expected = self._seal.part_name(number), self._seal.size(self._index.part_length(number))
         for folder in folders:
-            if name not in folder.files or (number, folder.path) in self._blamed:
+            if (number, folder.path) in self._blamed or (size := folder.size(name)) is None:
                 continue
             try:
-                _refuse_odd_size(f"part {number} of set {self._index.set_id}", expected, folder.files[name][1])
+                _refuse_odd_size(f"part {number} of set {self._index.set_id}", expected, size)
                 with storage_errors(f"the medium {folder.path}", kind=MediumDamaged):
                     source = folder.open(name)
                 with source:
@@ -219,7 +219,7 @@ class Receiver:
 
     def _take_parity(self, folders: Sequence[SetFolder], progress: Progress) -> None:
         """Keep the parity parts at hand of every group that lacks a part."""
-        wanted = [number for group in self._lacking() for number in group.parity if number not in self._done]
+        wanted = sorted(number for group in self._lacking() for number in group.parity if number not in self._done)  # as they come in a stream
         with progress.task("parity", sum(map(self._index.part_length, wanted))) as advance:
             for number in wanted:
                 self._take_from_any(number, folders, lambda number, source: self._keep_parity(number, source, advance))

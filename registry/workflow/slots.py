@@ -65,7 +65,7 @@ class Slots:
             preferred = self.slots[span.slot].path if span.slot < len(self.slots) else self.paths[-1]
             empty = [path for path, found in held.items() if found is None]
             for path in sorted(empty, key=lambda path: path != preferred):
-                if free_bytes(path) >= span.size:
+                if min(free_bytes(path), self._limit(path)) >= span.size:
                     return path
             full = f"{', '.join(map(str, empty))}: less than {span.size:,} bytes are free" if empty else ""
             here = [
@@ -79,6 +79,10 @@ class Slots:
                     hint=f"mount a medium with {span.size:,} bytes free and run the same command again; what is written stays",
                 )
             self.ask(f"Insert medium {number}, with {span.size:,} bytes free, into {preferred} (now: {why})")
+
+    def _limit(self, path: Path) -> int:
+        """Return what a medium takes at most that is mounted for good; where media are changed, what was there first says nothing of the next one."""
+        return sys.maxsize if self.ask else max(each.capacity for each in self.slots if each.path == path)
 
 
 def open_slots(paths: Sequence[Path], sizes: Sequence[int], ask: AskNext | None) -> Slots:
@@ -116,11 +120,9 @@ def free_bytes(path: Path) -> int:
 
 
 def medium_number(path: Path, set_id: str) -> int | None:
-    """Return which medium of a set the one at ``path`` says it is, 0 where it doesn't say so, or None where nothing of the set is on it."""
+    """Return which medium of a set the one at ``path`` says it is, 0 where it doesn't say so, None where no such set is on it (yet)."""
     folder = folder_on(path, set_id)
-    if folder is None:
-        return None
+    if folder is None or "set.json" not in folder.files:
+        return None  # it comes last of the small files: an export that was stopped before it begins this medium once more
     note = read_medium_note(folder)
-    if note is None:
-        return 0 if "set.json" in folder.files else None  # without it the folder is no set yet: pulled out before it said which medium it is
-    return note.medium
+    return note.medium if note else 0

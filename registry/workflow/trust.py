@@ -11,8 +11,8 @@ from pathlib import Path
 from registry.content.digest import digest_of
 from registry.errors import NotFound, TrustRefused, Usage
 from registry.store.home import Home
-from registry.store.medium import find_sets
 from registry.store.site import PublisherRecord
+from registry.store.streamed import Inlet, StreamedSet, sets_at
 from registry.trust.keys import short
 from registry.trust.refresh import TrustedMetadata, adopt_publisher
 from registry.trust.roles import format_time
@@ -52,7 +52,7 @@ def parse_fingerprint(text: str) -> str:
     return digits
 
 
-def trust_add(home: Home, medium: Path, expected: str, namespaces: Sequence[str], credentials: Credentials, *, now: datetime) -> Trusted:
+def trust_add(home: Home, medium: Path | Inlet, expected: str, namespaces: Sequence[str], credentials: Credentials, *, now: datetime) -> Trusted:
     """Trust the publisher of the set on ``medium`` whose chain of roots contains the fingerprint ``expected``.
 
     Args:
@@ -155,15 +155,20 @@ def find_publisher(records: Sequence[PublisherRecord], begins: str) -> Publisher
     return found[0]
 
 
-def _offered_with(medium: Path, expected: str) -> TrustedMetadata:
+def _offered_with(medium: Path | Inlet, expected: str) -> TrustedMetadata:
     """Return the chain of roots on a medium that contains the fingerprint ``expected``."""
-    offers = {offered.publisher: offered for offered in (read_metadata(folder) for folder in reversed(find_sets(medium)))}
+    folders = sets_at(medium)
+    offers = {offered.publisher: offered for offered in map(read_metadata, reversed(folders))}
     for offered in offers.values():
         try:
-            return adopt_publisher(offered, expected)
+            trusted = adopt_publisher(offered, expected)
         except TrustRefused:
             if offered is list(offers.values())[-1]:
                 raise
+            continue
+        for stream in (each for each in folders if isinstance(each, StreamedSet)):
+            stream.end(lambda _: None)  # nothing more of it is wanted, but whoever sends it must not think that it was refused
+        return trusted
     raise NotFound(f"{medium}: there is no set on this medium")
 
 

@@ -27,7 +27,7 @@ from registry.workflow.sheets import sheet_for, write_sheets
 from registry.workflow.slots import Slots
 from registry.workflow.station import OpenStation
 
-__all__ = ["Way", "WrittenMedium", "write_media"]
+__all__ = ["Way", "WrittenMedium", "metadata_files", "write_media"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,11 @@ class Way:
     labels: Sequence[str] = ()
     read_back: bool = True
 
+    @property
+    def paths(self) -> list[Path]:
+        """Where the media are mounted."""
+        return self.slots.paths
+
     def __post_init__(self) -> None:
         for label in self.labels:
             parse_medium_label(label, what="--label")
@@ -45,7 +50,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class WrittenMedium:
-    """One medium of a set: its number, its label, the set's folder on it (None where an earlier run wrote it), its parts."""
+    """One medium of a set: its number, its label, the set's folder on it (None where an earlier run wrote it, or a stream), its parts."""
 
     medium: int
     label: str
@@ -102,8 +107,7 @@ class _Writer:
         began = time.monotonic()
         folder = self._prepare_folder(path, medium)
         if again:
-            with storage_errors(f"the medium {path}", kind=MediumDamaged):
-                (folder / "SHA256SUMS").unlink(missing_ok=True)
+            self.parts.remove(folder, span.numbers)
         which = f"medium {medium} of {count}, " if count > 1 else ""
         with self.progress.task(f"{which}writing", self._size(span)) as advance:
 
@@ -111,7 +115,7 @@ class _Writer:
                 advance(length)
                 self.overall(length)
 
-            self.parts.write(folder, span.numbers, advance_both, again=again)
+            self.parts.write(folder, span.numbers, advance_both)
         digest = None
         if self.way.read_back:
             with self.progress.task(f"{which}reading back", self._size(span)) as advance:
@@ -143,7 +147,7 @@ class _Writer:
                     "set.json": begun.header,
                     "medium.json": medium_json(begun.seal, medium, self._label(medium), begun.spans),
                     begun.seal.index_name: begun.seal.index_file(index),
-                    **_metadata_files(begun.metadata),
+                    **metadata_files(begun.metadata),
                 }
             )
         return writer.path
@@ -172,7 +176,8 @@ class _Writer:
             write_sheets(self.station.home, [sheet_for(log, self.begun.index.set_id, medium)])
 
 
-def _metadata_files(metadata: OfferedMetadata) -> dict[str, bytes]:
+def metadata_files(metadata: OfferedMetadata) -> dict[str, bytes]:
+    """Return the metadata of a set as files: name below the set's folder to content, in the order of verification."""
     names = metadata_names(len(metadata.roots))
     return dict(zip(names, (*metadata.roots, metadata.timestamp, metadata.snapshot, metadata.targets), strict=True))
 

@@ -49,9 +49,9 @@ def test_medium_full_on_the_way(offered, tree):
         with pytest.MonkeyPatch.context() as patch:
             write = Parts.write
 
-            def fill_and_then(*arguments):
+            def fill_and_then(*arguments, **rest):
                 blocker.write_bytes(b"\0" * (3 << 20))
-                write(*arguments)
+                write(*arguments, **rest)
 
             patch.setattr(Parts, "write", fill_and_then)
             done = offered.outside("export", "--to", "full", "--recipient", "in/site.pub", "--part-size", "1MiB")

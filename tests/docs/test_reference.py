@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from registry import errors
 from registry.content import canonical, manifest, view
 from registry.media import index, sets
-from registry.store import log, site, station
+from registry.store import log, site, station, streamed
 from registry.trust import oms, receipt, refresh, repair, statement
 from registry.workflow import site_card
 
@@ -74,6 +74,7 @@ CAPS = {
     "index payload": index.MAX_INDEX_BYTES,
     "parts of a set": index.MAX_PARTS,
     "part size": (index.MIN_PART_BYTES, index.MAX_PART_BYTES),
+    "everything before the parts of a stream": streamed.MAX_SMALL_BYTES,
     "objects of a set": index.MAX_OBJECTS,
     "recipients of a set": sets.MAX_RECIPIENTS,
     "an OMS bundle": oms.MAX_BUNDLE_BYTES,

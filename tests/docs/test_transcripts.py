@@ -12,6 +12,7 @@ AFTER_THE_JOURNEY = [
     "docs/how-to/kiosk-and-courier.md",
     "docs/how-to/oms.md",
     "docs/how-to/repair.md",
+    "docs/how-to/one-way-links.md",
 ]
 
 

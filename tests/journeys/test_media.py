@@ -575,3 +575,166 @@ def test_only_rotten_parity_parts_in_a_plain_set(plain):
     part(plain, 9, "plain").write_bytes(good)
     assert plain.ok("in", "import", "c", "--json").json["sets"][0]["healed"] == [4]
     assert big_is_here(plain)
+
+
+def test_labels(pinned):
+    """In the order of the media; what has none of its own gets one."""
+    done = export(pinned, "abc", "--media", "4M", "--label", "STICK-17", "--label", "STICK-18")
+    last = f"{done['set'][-6:]}-3"
+    assert [each["label"] for each in done["media"]] == ["STICK-17", "STICK-18", last]
+    assert {path.name for path in pinned.path("out/sheets").iterdir()} >= {"STICK-17.txt", "STICK-18.html", f"{last}.txt"}
+    done = pinned.inside("import", "b")
+    assert "1, 2: on medium 1 of 3" in done.lines["why"]
+    assert "(label STICK-18)" not in done.err
+    rot(part(pinned, 1))
+    done = pinned.inside("import", "a")
+    assert done.code == 5
+    assert [each["label"] for each in status(pinned)[0]["media"]] == ["STICK-17", "STICK-18", None]
+    assert "bring    medium 1 of 3 (label STICK-17): part(s) 1\n" in pinned.ok("in", "import", "--status").out
+
+
+@pytest.mark.parametrize("label", ["", "Anna Beispiel", "A" * 33, "-x", "a/b", "a\nb", "ä"])
+def test_bad_label(pinned, label):
+    pinned.path("a").mkdir()
+    events = len(pinned.events("out"))
+    done = pinned.outside(*export_words("a", "--label", "STICK-1", "--label", label))
+    assert done.code == 3
+    assert done.lines["error"].endswith("can't be the label of a medium")
+    assert "never the name of a person" in done.lines["hint"]
+    assert list(pinned.path("a").iterdir()) == []
+    assert len(pinned.events("out")) == events
+
+
+def test_no_read_back(pinned):
+    """It is on the transfer sheet, and nothing claims that the medium was read."""
+    done = export(pinned, ["a"], "--no-read-back", "--label", "STICK-1")
+    assert done["read_back"] is False
+    assert not (pinned.folder("a") / "SHA256SUMS").exists()
+    assert "NOT READ BACK" in pinned.path("out/sheets/STICK-1.txt").read_text()
+    assert "NOT READ BACK" in pinned.path("out/sheets/STICK-1.html").read_text()
+    export(pinned, ["b"], "--label", "STICK-2", names=("tiny:1b",))
+    assert "NOT READ BACK" not in pinned.path("out/sheets/STICK-2.txt").read_text()
+    pinned.ok("in", "import", "a")
+
+
+def test_metadata_only(imported):
+    imported.path("a").mkdir()
+    done = imported.ok("out", "export", "--metadata-only", "--to", "a", "--recipient", "in/site.pub", "--parity", "5%", "--json").json
+    assert (done["parts"], done["parity_parts"], done["size"]) == (0, 0, 0)
+    assert json.loads((imported.folder("a") / "medium.json").read_bytes())["spans"] == [[1, 0]]
+    assert imported.path("out/sheets", f"{done['media'][0]['label']}.txt").exists()
+    assert imported.ok("in", "import", "a", "--json").json["sets"][0]["new"] == []
+    assert status(imported) == []
+
+
+def test_not_enough_media(pinned):
+    """Refused before anything is signed; the reason says whether it is the cut."""
+    events = len(pinned.events("out"))
+    for name in "ab":
+        pinned.path(name).mkdir()
+    done = pinned.outside(*export_words("ab", "--media", "4M"))
+    assert done.code == 5
+    assert done.lines["error"] == "a, b: not enough space"
+    assert "8,000,000 are free; a part goes on one medium as a whole" in done.lines["why"]
+    assert "airlock plan" in done.lines["hint"]
+    done = pinned.outside(*export_words("ab", "--media", "2M"))
+    assert done.lines["why"].endswith("4,000,000 are free")
+    assert len(pinned.events("out")) == events
+    assert not [path for name in "ab" for path in pinned.path(name).iterdir()]
+
+
+def test_the_first_slot_is_too_small(pinned):
+    """It is passed over, in this run and when the export continues."""
+    for name in "abc":
+        pinned.path(name).mkdir()
+    words = export_words("abc", "--media", "1M,6M,6M")
+    stop_at(pinned, "c")
+    assert pinned.outside(*words).code == 5
+    pinned.path("c/airlock").unlink()
+    done = pinned.ok("out", *words, "--json").json
+    assert list(pinned.path("a").iterdir()) == []
+    assert [(each["first"], each["last"]) for each in done["media"]] == [(1, 4), (5, 6)]
+    pinned.ok("in", "import", "c", "b")
+    assert big_is_here(pinned)
+
+
+def test_plan(pinned):
+    """Says what goes where, signs and writes nothing; the export does just that."""
+    events = len(pinned.events("out"))
+    plan = pinned.ok("out", "plan", "big:1b", "--media", "4M", "--part-size", "1MiB", "--json").json
+    assert (plan["parts"], plan["parity_parts"], plan["part_size"]) == (6, 0, 1 << 20)
+    assert [(each["medium"], each["first"], each["last"], each["models"]) for each in plan["media"]] == [
+        (1, 1, 2, [BIG]),
+        (2, 3, 4, [BIG]),
+        (3, 5, 6, [BIG]),
+    ]
+    assert plan["sealed_size"] == sum(each["size"] for each in plan["media"])
+    text = pinned.ok("out", "plan", "big:1b", "--media", "5M", "--part-size", "1MiB", "--parity", "50%").out
+    assert "6 part(s) of at most 1.0 MB and 3 parity part(s)" in text
+    assert "3 of 3" in text
+    assert "7 to 9" in text
+    assert "parity" in text.splitlines()[-2]
+    usual = pinned.ok("out", "plan", "--json").json["plans"]
+    assert [each["capacity"] for each in usual] == [31 * 10**9, 62 * 10**9, 125 * 10**9, 250 * 10**9]
+    assert [len(each["media"]) for each in usual] == [1] * 4
+    assert "next: airlock plan --media 128G,128G" in pinned.ok("out", "plan").out
+    for name in "abc":
+        pinned.path(name).mkdir()
+    there = pinned.ok("out", "plan", "big:1b", "--to", "a", "--to", "b", "--to", "c", "--media", "4M", "--part-size", "1MiB", "--json").json
+    assert there["media"] == plan["media"]
+    assert len(pinned.events("out")) == events
+    assert not [path for name in "abc" for path in pinned.path(name).iterdir()]
+    done = export(pinned, "abc", "--media", "4M")
+    assert [(each["first"], each["last"]) for each in done["media"]] == [(each["first"], each["last"]) for each in plan["media"]]
+    signature = done["size"] - plan["size"]  # of the release that the export makes of the pin
+    assert 0 < signature < 4_000
+    assert pinned.ok("out", "plan", "big:1b", "--json").json["plans"][0]["bytes_per_second"] > 0
+
+
+def test_plan_that_can_not_be(pinned):
+    pinned.path("a").mkdir()
+    done = pinned.outside("plan", "big:1b", "--to", "a", "--media", "4M", "--part-size", "1MiB")
+    assert (done.code, done.lines["error"], done.lines["unchanged"]) == (5, "a: not enough space", "plan changes nothing")
+    assert pinned.outside("plan", "big:1b", "--media", "1M").code == 5
+    assert pinned.outside("plan", "big:1b", "--media", "x").code == 2
+    assert pinned.outside("plan", "big:1b", "--parity", "0.05").code == 2
+    assert pinned.outside("plan", "--to", "nowhere").code == 6
+    assert pinned.outside("plan", "nobody:1b").code == 6
+
+
+def test_the_plan_names_the_command_that_does_it(pinned):
+    """What was asked of the plan stands in the command after it."""
+    done = pinned.ok("out", "plan", "big:1b", "--media", "5M,5M,5M", "--part-size", "1MiB", "--parity", "50%")
+    assert done.out.splitlines()[-1] == (
+        "next: airlock export library/big:1b --to MEDIUM --media 5M,5M,5M --part-size 1048576 --parity 50% --recipient site.pub"
+    )
+    pinned.path("a").mkdir()
+    done = pinned.ok("out", "plan", "--to", "a", "--metadata-only")
+    assert done.out.splitlines()[-1] == "next: airlock export --to a --metadata-only --recipient site.pub"
+
+
+def test_import_plan(healing):
+    """What is here, what is missing, what parity makes up for; nothing changes."""
+    before, events = healing.holdings(), len(healing.events())
+    [plan] = healing.ok("in", "import", "--plan", "a", "--json").json["sets"]
+    assert (plan["new"], plan["needed"], plan["at_hand"]) == (["library/big:1b-r1"], [1, 2, 3, 4, 5, 6], [1, 2, 3])
+    assert plan["missing"] == [4, 5, 6]
+    assert (plan["to_read"], plan["problem"]) == (3 * MIB, None)
+    [plan] = healing.ok("in", "import", "--plan", "a", "c", "--json").json["sets"]
+    assert (plan["at_hand"], plan["missing"]) == ([1, 2, 3], [])
+    part(healing, 1).unlink()
+    [plan] = healing.ok("in", "import", "--plan", "a", "c", "--json").json["sets"]
+    assert plan["missing"] == [1, 4, 5, 6]
+    assert (healing.holdings(), len(healing.events())) == (before, events)
+    assert not healing.path("in/incoming").exists() or not list(healing.path("in/incoming").iterdir())
+    healing.inside("import", "c")
+    healing.inside("import", "a")
+    document = healing.ok("in", "import", "--plan", "a", "b", "--json").json
+    [plan] = document["sets"]
+    assert (plan["needed"], plan["at_hand"], plan["missing"]) == ([1, 4, 5, 6], [4, 5, 6], [])
+    assert document["to_read"] == plan["to_read"] == healing.path("big.gguf").stat().st_size - 2 * MIB or plan["to_read"] < 3 * MIB
+    healing.ok("in", "import", "b")
+    assert big_is_here(healing)
+    text = healing.ok("in", "import", "--plan", "a", "b", "c").out
+    assert "is here already" in text
+    assert "/s of the last imports" in text or "no import was measured here yet" in text

@@ -17,8 +17,12 @@ from registry.content.pins import parse_pins
 from registry.content.view import parse_view
 from registry.errors import AirlockError
 from registry.media.index import Index, Object, parse_index
+from registry.media.receipt_file import open_receipt_file, seal_receipt
+from registry.media.recipients import new_identity
 from registry.media.sets import parse_header
 from registry.store.home import Home
+from registry.trust.keys import new_signer
+from registry.trust.receipt import CompletedSet, Holding, PublisherState, Receipt, open_receipt, parse_receipt, sign_receipt
 from registry.trust.statement import parse_statement
 from registry.workflow.site import read_site
 from registry.workflow.site_card import parse_site_card
@@ -45,6 +49,9 @@ WORDS = [
 ]
 
 
+STATION = new_identity()
+
+
 def as_text(data):
     return data.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
 
@@ -57,6 +64,8 @@ PARSERS = {
     "gguf": lambda data: parse_gguf(io.BytesIO(data), len(data), what="fuzz") is not None,
     "site.pub": lambda data: parse_site_card(data, what="fuzz") is not None,
     "view": lambda data: parse_view(data).to_bytes() == data,
+    "receipt": lambda data: parse_receipt(data, what="fuzz").to_bytes() == data,
+    "receipt file": lambda data: open_receipt(open_receipt_file(data, [STATION], what="fuzz"), what="fuzz") is not None,
 }
 
 
@@ -77,7 +86,14 @@ def originals(world):
         1 << 20,
         (7, digests[1]),
     )
+    signer = new_signer()
+    holds = tuple(Holding(digest, 1000, None) for digest in digests)
+    publishers = (PublisherState("ab" * 32, 1, 2, None, 3, "2026-11-21T18:09:00Z"),)
+    sets = (CompletedSet("01M7ZQEJKVBHWZASY02FSYWH07", digests[0]),)
+    receipt = Receipt(signer.public_key.keyid, signer.public_key, "2026-11-28T18:09:00Z", (7, digests[1]), publishers, sets, None, holds)
     return {
+        "receipt": receipt.to_bytes(),
+        "receipt file": seal_receipt(sign_receipt(receipt, signer), [STATION.recipient]),
         "set.json": world.folder().joinpath("set.json").read_bytes(),
         "index": index.to_bytes(),
         "statement": statements[0],

@@ -1,9 +1,11 @@
 """At a terminal: the passphrase is asked for, typed twice when it is new, and acts are confirmed."""
 
+import fcntl
 import os
 import pty
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 PROGRAM = str(Path(sys.executable).with_name("airlock"))
@@ -38,6 +40,39 @@ def test_passphrase(serving):
     code, _, err = at_a_terminal(serving, ["--home", "in", "import", "usb"], ("Passphrase: ", "wrong"))
     assert code == 3
     assert "the passphrase is wrong" in err
+
+
+def test_passphrase_while_stdin_brings_a_set(offered):
+    """It is typed at the terminal all the same."""
+    ours, theirs = pty.openpty()
+    offered.path("stream").write_bytes(offered.stream("stick"))
+
+    def take_the_terminal():
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    with (
+        offered.path("stream").open("rb") as stream,
+        subprocess.Popen(
+            [PROGRAM, "--home", "in", "import", "-"],
+            cwd=offered.root,
+            stdin=stream,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=take_the_terminal,  # noqa: PLW1509 - no other thread runs here
+        ) as process,
+    ):
+        said = b""
+        while b"Passphrase: " not in said:
+            more = os.read(process.stderr.fileno(), 4096)
+            assert more, said
+            said += more
+        os.write(ours, offered.passphrase.encode() + b"\n")
+        out, err = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 0, err
+    assert b"quarantine  library/big:1b-r1" in out
 
 
 def test_new_passphrase_twice(make_world):

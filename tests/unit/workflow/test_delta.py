@@ -145,3 +145,12 @@ def test_receipt_and_assumed_set_together(delta):
     assert done["left_out"]["objects"] == 9
     delta.ok("in", "import", "stick")
     delta.ok("in", "import", "third")
+
+
+def test_a_plan_says_what_is_missing(delta):
+    """Without hashing anything."""
+    [planned] = delta.ok("in", "import", "--plan", "stick", "--json").json["sets"]
+    assert planned["problem"] is None
+    weights(delta).unlink()
+    done = delta.inside("import", "--plan", "stick", "--json")
+    assert "what it is based on is missing here" in done.out

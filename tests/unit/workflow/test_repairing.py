@@ -361,6 +361,18 @@ def test_withdrawn_meanwhile(offered):
     assert not [name for name, _, state in offered.releases() if name == "library/big:1b" and state != "withdrawn"]
 
 
+@pytest.mark.parametrize("media", [("stick", "fresh"), ("fresh", "stick")])
+def test_beside_the_older_medium(offered, media):
+    """Imported together, in any order, the newest metadata count: what the station said last is not missed."""
+    unfinished(offered, "stick")
+    asked(offered)
+    offered.ok("out", "withdraw", "tiny:2b@2", "--severity", "stop", "--why", "wrong weights")
+    offered.export("news", "tiny:1b")
+    answered(offered, "fresh")
+    offered.ok("in", "import", *media)
+    assert {("library/tiny:2b", 2, "withdrawn"), ("library/big:1b", 1, "quarantine")} <= set(offered.releases())
+
+
 def test_no_space(offered, monkeypatch):
     unfinished(offered, "stick")
     asked(offered)
