@@ -122,7 +122,7 @@ def free_bytes(path: Path) -> int:
 def medium_number(path: Path, set_id: str) -> int | None:
     """Return which medium of a set the one at ``path`` says it is, 0 where it doesn't say so, None where no such set is on it (yet)."""
     folder = folder_on(path, set_id)
-    if folder is None:
-        return None
+    if folder is None or "set.json" not in folder.files:
+        return None  # it comes last of the small files: an export that was stopped before it begins this medium once more
     note = read_medium_note(folder)
     return note.medium if note else 0
