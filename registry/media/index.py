@@ -121,6 +121,11 @@ class Index:
             first, last = max(begin, each.offset), min(end, each.offset + each.size)
             yield Slice(each, first - each.offset, last - first)
 
+    def crossing(self, last: int) -> Slice | None:
+        """Return the slice at the end of part ``last`` whose object goes on in the part after it, or None."""
+        pieces = list(self.slices(last)) if 0 < last < self.parts else []
+        return pieces[-1] if pieces and pieces[-1].start + pieces[-1].length < pieces[-1].object.size else None
+
     def to_bytes(self) -> bytes:
         """Return the canonical payload bytes."""
         return canonical.dump(

@@ -39,6 +39,7 @@ __all__ = [
     "TrustedMetadata",
     "adopt_publisher",
     "check_roots",
+    "expires_at",
     "fingerprint",
     "issued_at",
     "refresh",
@@ -190,9 +191,14 @@ def _refuse_clock_behind(now: datetime, floor: datetime | None) -> None:
         )
 
 
-def _refuse_expired(offered: OfferedMetadata, now: datetime) -> None:
+def expires_at(offered: OfferedMetadata) -> datetime:
+    """Return when the delivery window of a set with these metadata ends: from then on no site imports it."""
     files = (offered.roots[-1], offered.timestamp, offered.snapshot, offered.targets)
-    expires = min(Metadata.from_bytes(data).signed.expires for data in files)
+    return min(Metadata.from_bytes(data).signed.expires for data in files)
+
+
+def _refuse_expired(offered: OfferedMetadata, now: datetime) -> None:
+    expires = expires_at(offered)
     if now >= expires:
         raise TrustRefused(
             "the set is too old to be imported",

@@ -21,7 +21,7 @@ from registry.media.sets import PLAIN, Header, new_set_id, parse_header
 from registry.media.suites import SUITES
 from registry.store.medium import folder_on
 from registry.store.station import StartedSet
-from registry.trust.refresh import OfferedMetadata
+from registry.trust.refresh import OfferedMetadata, expires_at
 from registry.trust.roles import format_time
 from registry.workflow.carried import Layout, Shape, evidence_of, objects_in_order
 from registry.workflow.drafting import refuse_lacking, still_lacking
@@ -148,13 +148,14 @@ def begin_set(
     return BegunSet(index, header, Seal(set_id, set_key), metadata, tuple(releases), tuple(spans), {})
 
 
-def unfinished_set(station: OpenStation, asked: Asked, media: Sequence[Path]) -> BegunSet | None:
+def unfinished_set(station: OpenStation, asked: Asked, media: Sequence[Path], now: datetime) -> BegunSet | None:
     """Return the newest unfinished set that says what a new one would say, if one of its media is at hand or finished; else None.
 
     With no ``media`` a set that was begun as a stream: it is sent once more from its beginning, and whoever has parts of it takes the others.
+    A set whose delivery window has ended is none: every site would refuse it, however long its media then took.
     """
     releases, newest = _numbered(station, asked.pins), newest_metadata(station)
-    if releases is None or newest is None:
+    if releases is None or newest is None or now >= expires_at(newest):
         return None
     for started in station.log.unfinished_sets():
         if started.timestamp != digest_of(newest.timestamp):

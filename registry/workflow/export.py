@@ -111,7 +111,7 @@ def export(
             named[ESCROW] = asked.escrow
         new = remember(station, named, now)
         asked = replace(asked, held=left_out(station, [card.site for card in sites], known, now))
-        begun = unfinished_set(station, asked, way.paths)
+        begun = unfinished_set(station, asked, way.paths, now)
         continued = begun is not None
         if begun is None:
             begun = _begin(station, asked, way, now)

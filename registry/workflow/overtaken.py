@@ -16,5 +16,5 @@ def forget_overtaken(home: Home, log: Site) -> None:
     """
     here = {(each.publisher, each.name) for each in log.releases()}
     for expected in list(arriving_sets(home.incoming)):
-        if all((expected.publisher, name) in here for name in expected.releases):
+        if expected.releases and all((expected.publisher, name) in here for name in expected.releases):
             Arrivals(home.incoming, expected.set_id).forget()

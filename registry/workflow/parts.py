@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from registry.content.digest import Digest, from_hex, hex_of
-from registry.errors import MediumDamaged
+from registry.errors import MediumDamaged, TrustRefused
 from registry.media.index import Index, Object, Slice
 from registry.media.ring import Digester, Ring, new_digester
 from registry.media.seal import Seal
@@ -106,8 +106,31 @@ class Parts:
 
     def passed(self, last: int) -> Digest | None:
         """Return the digest of as much of an object as the parts up to ``last`` hold, if it goes on in the next part."""
-        crossing = self._crossing(last)
+        crossing = self.index.crossing(last)
         return from_hex(self._hashing[crossing.object.digest][0].hexdigest()) if crossing else None
+
+    def beside(self) -> Parts:
+        """Return the same set for another lane."""
+        return Parts(self.index, self._seal, self._sources)
+
+    def begin_after(self, last: int) -> Digest | None:
+        """Begin behind part ``last``, which another lane writes; return what :meth:`passed` must say there, by the source."""
+        crossing = self.index.crossing(last)
+        if crossing is not None:
+            self._catch_up(crossing.object, crossing.start + crossing.length)
+        return self.passed(last)
+
+    def changed_after(self, last: int) -> TrustRefused:
+        """Return the refusal of a source that two lanes saw differently."""
+        crossing = self.index.crossing(last)
+        assert crossing is not None
+        return changed(crossing.object, self._sources[crossing.object.digest], "it changed while it was read")
+
+    def take_over(self, lane: Parts) -> None:
+        """Know what another lane found out, once it has ended."""
+        self._hashing |= lane._hashing
+        self._sound |= lane._sound
+        self._reopened |= lane._reopened
 
     def pass_over(self, last: int, passed: Digest | None) -> bool:
         """Go on after parts that were written up to ``last`` in an earlier run, when ``passed`` was what :meth:`passed` said.
@@ -117,7 +140,7 @@ class Parts:
         Raises:
             TrustRefused: the source no longer holds what was pinned.
         """
-        crossing = self._crossing(last)
+        crossing = self.index.crossing(last)
         if crossing is None:
             return True
         self._catch_up(crossing.object, crossing.start + crossing.length)
@@ -198,11 +221,6 @@ class Parts:
             if digester.hexdigest() != hex_of(wanted.digest):
                 raise changed(wanted, self._sources[wanted.digest], _OTHER_CONTENT)
             self._sound.add(wanted.digest)
-
-    def _crossing(self, last: int) -> Slice | None:
-        """Return the slice at the end of part ``last`` whose object goes on in the part after it."""
-        pieces = list(self.index.slices(last)) if 0 < last < self.index.parts else []
-        return pieces[-1] if pieces and pieces[-1].start + pieces[-1].length < pieces[-1].object.size else None
 
     def _seal_into(self, sink: IO[bytes], number: int, work: _Work, advance: Advance) -> None:
         writer = self._seal.part_writer(sink, self.index.part_length(number), number)

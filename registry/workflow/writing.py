@@ -20,6 +20,7 @@ from registry.store.medium import SetWriter
 from registry.trust.envelope import INDEX_TYPE, envelop
 from registry.trust.refresh import OfferedMetadata
 from registry.workflow.begun import BegunSet
+from registry.workflow.lanes import write_parts
 from registry.workflow.medium_notes import medium_json, readme
 from registry.workflow.parts import Parts
 from registry.workflow.progress import Advance, Progress
@@ -116,7 +117,7 @@ class _Writer:
                 advance(length)
                 self.overall(length)
 
-            self.parts.write(folder, span.numbers, advance_both)
+            write_parts(self.parts, folder, span.numbers, advance_both)
         digest = None
         if self.way.read_back:
             with self.progress.task(f"{which}reading back", self._size(span)) as advance:

@@ -4,7 +4,8 @@ Reads a JSON object a line from stdin and runs that command in a fork of itself,
 
     arguments   the command line
     cwd         where it runs; TMPDIR is the directory ``temp`` there
-    at          the number of the step before which ``act`` happens, counted from 1; 0: the command runs to its end undisturbed
+    at          the number of the step before which ``act`` happens, counted from 1; 0: the command runs to its end undisturbed;
+                [KIND, N] counts only the steps of a kind, such as ``commit``
     act         kill                   SIGKILL
                 pause                  say ``{"paused": N}``, then wait for a byte on stdin
                 ["fill", DIRECTORY]    take all the space that is left on that file system (a file ``ballast`` in it)
@@ -31,6 +32,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections import Counter
 from pathlib import Path
 
 import tuf.ngclient  # noqa: F401 - the program loads it late; here it is loaded before the fork, so that no child waits for it
@@ -72,15 +74,16 @@ class Steps:
     def __init__(self, at, act, trace, say):
         self.at, self.act = at, act
         self.trace, self.say = trace, say
-        self.count = 0
+        self.count = Counter()
         self.acting = False
 
     def step(self, name):
         if self.acting:
             return
-        self.count += 1
+        kind = name.split()[0]
+        self.count.update([kind, ""])
         os.write(self.trace, f"{name}\n".encode())
-        if self.count == self.at:
+        if self.at in (self.count[""], [kind, self.count[kind]]):
             self.acting = True
             self.do(*([self.act] if isinstance(self.act, str) else self.act))
             self.acting = False
@@ -89,7 +92,7 @@ class Steps:
         if what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif what == "pause":
-            os.write(self.say, json.dumps({"paused": self.count}).encode() + b"\n")
+            os.write(self.say, json.dumps({"paused": self.count[""]}).encode() + b"\n")
             os.read(0, 1)
         else:
             {"fill": fill, "swap": swap}[what](*names)

@@ -15,6 +15,9 @@ def test_export_killed(house, scratch, moments):
     for moment in moments(steps[:-1]):
         trial = house.copy(scratch / "trial", "in", "out")
         killed = trial.export(at=moment)
+        if killed.steps[-1] == "return":  # a few steps fewer, where two blobs happen to share a folder: the end is another test's matter
+            shutil.rmtree(trial.root)
+            continue
         assert killed.killed, killed.err
         trial.assert_nothing_strays(ended=False)
         again = trial.export_ok().json
@@ -33,8 +36,7 @@ def test_export_killed(house, scratch, moments):
 def test_killed_before_it_returned(house, scratch):
     """The set was finished, and nobody was told: the log tells; the same command again is another export, beside the first one."""
     trial = house.copy(scratch / "trial", "in", "out")
-    steps = house.copy(scratch / "undisturbed", "in", "out").export_ok().steps
-    assert trial.export(at=len(steps)).killed
+    assert trial.export(at=["return", 1]).killed
     [first] = trial.sets_on("a")
     assert {row["state"] for row in trial.ok("out", "medium", "list", "--json").json if row["set"] == first} == {"written"}
     again = trial.export_ok().json

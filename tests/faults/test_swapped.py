@@ -25,7 +25,7 @@ def test_import(strange, scratch, moments, instead):
         media = [[*trial.tree(each).values()] for each in ("carried-a", instead)]
         done = trial.run("in", "import", "carried-a", at=moment, act=["swap", "carried-a", instead])
         # Before the first commit, of the metadata, nothing of the medium counts yet.
-        assert done.code == 5 or "commit" not in steps[: moment - 1], (done.steps[moment - 1], done.err)
+        assert done.code == 5 or "commit" not in steps[: moment - 1], (done.steps[moment - 1 : moment], done.err)
         assert trial.served() == trial.SERVED
         trial.assert_nothing_strays()
         for medium in ("carried-a", "carried-b", instead):
@@ -46,7 +46,7 @@ def test_export(house, scratch, moments):
         done = trial.export(at=moment, act=["swap", "a", "c"])
         if done.code != 0:
             said += 1
-            assert done.code == 5, (done.steps[moment - 1], done.err)
+            assert done.code == 5, (done.steps[moment - 1 : moment], done.err)
             assert "the medium a" in done.err
             trial.assert_nothing_strays(ended=False)
         if list(trial.path("c").iterdir()):
@@ -55,7 +55,7 @@ def test_export(house, scratch, moments):
         if done.code != 0:
             trial.export_ok()
         trial.assert_nothing_strays()
-        assert trial.carried() == carried, done.steps[moment - 1]
+        assert trial.carried() == carried, done.steps[moment - 1 : moment]
         trial.carry_in("a", "b")
         shutil.rmtree(trial.root)
     assert said
