@@ -62,7 +62,9 @@ def import_command(settings: Settings, media: tuple[Path, ...], *, planned: bool
     done = import_media(settings.home, sources, settings.credentials, now=datetime.now(UTC), progress=settings.progress)
     for outcome in done.sets:
         if outcome.healed:
-            settings.output.warn(f"set {outcome.set_id}: part(s) {numbers_in_words(outcome.healed)} came back by parity; the medium is going bad")
+            settings.output.warn(
+                f"set {outcome.set_id}: part(s) {numbers_in_words(outcome.healed)} came back by parity; their medium is not here, or going bad"
+            )
         if outcome.litter:
             settings.output.note(f"set {outcome.set_id}: ignored, never opened: {', '.join(outcome.litter)}")
     withdrawn = _tell_withdrawn(settings, [each for outcome in done.sets for each in outcome.withdrawn])

@@ -37,6 +37,7 @@ TOKENS = {
     "digest": r"[0-9a-f]{64}",
     "short": r"sha256:[0-9a-f]{8,12}…",
     "set": r"\b01[0-9A-HJKMNP-TV-Z]{24}\b",
+    "label": r"\b[0-9A-HJKMNP-TV-Z]{6}-\d+\b",
     "key": r"\b[0-9a-f]{8}\b",
     "image": r"\b[0-9a-f]{12}\b",
     "time": r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ",

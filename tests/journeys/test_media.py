@@ -258,7 +258,7 @@ def test_healed_by_parity(healing):
     assert done.code == 0, done.err
     assert done.json["sets"][0]["healed"] == [2, 4]
     assert "airlock: warning: set" in done.err
-    assert "part(s) 2, 4 " in done.err
+    assert "part(s) 2, 4 came back by parity; their medium is not here, or going bad" in done.err
     assert big_is_here(healing)
     assert list(healing.path("in/incoming").iterdir()) == []
     healing.ok("in", "check")
