@@ -71,3 +71,8 @@ development_environment() { # set $venv to all that is needed to test and check,
     fi
     export PATH=$venv/bin:$PATH
 }
+
+installed_environment() { # set $venv to what runs inside: runtime.txt and airlock, installed from this tree as it stands
+    locked_environment installed runtime build
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --no-index --no-build-isolation --force-reinstall --compile "$root" >&2
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from benchmarking.room import empty
 from benchmarking.timing import Cost, measured
 
-AIRLOCK = str(Path(sys.executable).with_name("airlock"))
+AIRLOCK = os.environ.get("AIRLOCK_PROGRAM") or str(Path(sys.executable).with_name("airlock"))
 EXPORT = ("export", "--to", "medium", "--recipient", "in/site.pub")
 
 
