@@ -17,7 +17,7 @@ it was killed included.
 
 A step is whatever changes what another process could see, or makes it last: fsync, rename, a positioned write, the making or removal of a name, a mode,
 a transaction's commit, the dropping of a file from the page cache; the last one is the command's return.  No sleeping, no luck: the same N stops at the
-same place.
+same place, as long as one thread works at a time.
 
 Deriving a key from a passphrase takes half a second on purpose; here a digest does.  So the homes made here open only here.
 """
@@ -31,6 +31,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections import Counter
 from pathlib import Path
@@ -76,10 +77,14 @@ class Steps:
         self.trace, self.say = trace, say
         self.count = Counter()
         self.acting = False
+        self.turn = threading.RLock()  # the program writes parts side by side; steps come one after another all the same
 
     def step(self, name):
-        if self.acting:
-            return
+        with self.turn:
+            if not self.acting:
+                self.take(name)
+
+    def take(self, name):
         kind = name.split()[0]
         self.count.update([kind, ""])
         os.write(self.trace, f"{name}\n".encode())
