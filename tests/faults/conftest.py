@@ -99,13 +99,13 @@ class House:
         """A path in the house."""
         return self.root.joinpath(*parts)
 
-    def request(self, home, *arguments, at=0, act="kill", days=0):
+    def request(self, home, *arguments, at=0, act="kill", days=0, cores=1):
         """What a stepper is asked for: a command at ``out`` or ``in``."""
         words = ["--home", home, "--passphrase-file", "passphrase", *map(str, arguments)]
-        return {"arguments": words, "cwd": str(self.root), "at": at, "act": act, "days": days}
+        return {"arguments": words, "cwd": str(self.root), "at": at, "act": act, "days": days, "cores": cores}
 
     def run(self, home, *arguments, **rest):
-        """Run a command; ``at`` and ``act`` disturb it, ``days`` sets the clock."""
+        """Run a command; ``at`` and ``act`` disturb it, ``days`` sets the clock, ``cores`` lets it work side by side."""
         self.stepper.start(**self.request(home, *arguments, **rest))
         return self.stepper.end()
 
@@ -261,7 +261,7 @@ def models(_scratch):
     """Where the models lie, outside of every house."""
     models = _scratch / "models"
     models.mkdir()
-    for name, seed, rows in (("one", 1, 16), ("two", 2, 300), ("three", 3, 300)):
+    for name, seed, rows in (("one", 1, 16), ("two", 2, 300), ("three", 3, 300), ("four", 4, 1200), ("five", 5, 1200)):
         _write_model(models / f"{name}.gguf", seed, rows)
     return models
 

@@ -11,13 +11,14 @@ Reads a JSON object a line from stdin and runs that command in a fork of itself,
                 ["fill", DIRECTORY]    take all the space that is left on that file system (a file ``ballast`` in it)
                 ["swap", ONE, OTHER]   two directories change their names, as two media change their slots
     days        how far the clock is off
+    cores       on how many processors the command may run: one, where nothing is said, so that steps come in one order on every machine
 
 It answers with ``{"returncode": …, "stdout": "…", "stderr": "…", "steps": […]}``; the steps are those that the command came to, the one before which
 it was killed included.
 
 A step is whatever changes what another process could see, or makes it last: fsync, rename, a positioned write, the making or removal of a name, a mode,
 a transaction's commit, the dropping of a file from the page cache; the last one is the command's return.  No sleeping, no luck: the same N stops at the
-same place.
+same place, as long as one thread writes at a time.
 
 Deriving a key from a passphrase takes half a second on purpose; here a digest does.  So the homes made here open only here.
 """
@@ -31,6 +32,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections import Counter
 from pathlib import Path
@@ -76,10 +78,14 @@ class Steps:
         self.trace, self.say = trace, say
         self.count = Counter()
         self.acting = False
+        self.turn = threading.RLock()  # the program writes parts side by side; steps come one after another all the same
 
     def step(self, name):
-        if self.acting:
-            return
+        with self.turn:
+            if not self.acting:
+                self.take(name)
+
+    def take(self, name):
         kind = name.split()[0]
         self.count.update([kind, ""])
         os.write(self.trace, f"{name}\n".encode())
@@ -146,6 +152,7 @@ def child(request, out, err, trace):
     os.dup2(err.fileno(), 2)
     if request.get("days"):
         set_clock(request["days"])
+    os.sched_getaffinity = lambda _: set(range(request.get("cores", 1)))
     steps = Steps(request.get("at", 0), request.get("act", "kill"), trace.fileno(), say)
     steps.watch_everything()
     code = run(request["arguments"])

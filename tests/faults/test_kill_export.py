@@ -3,6 +3,8 @@
 import shutil
 from collections import Counter
 
+import pytest
+
 BEGINNING = ("metadata.sign", "set.start")
 
 
@@ -43,3 +45,37 @@ def test_killed_before_it_returned(house, scratch):
     assert (again["continued"], trial.sets_on("b")) == (False, sorted([first, again["set"]]))
     trial.assert_nothing_strays()
     trial.carry_in("a", "b")
+
+
+@pytest.fixture
+def large(house, models, scratch):
+    """A station that has pinned two models of five parts each, which are written side by side where there are cores for it."""
+    large = house.copy(scratch / "large", "in", "out")
+    for name, model in (("tiny:1b", "four"), ("other:1b", "five")):
+        large.ok("out", "pin", name, "--from", f"file:{models}/{model}.gguf")
+    return large
+
+
+@pytest.mark.parametrize("act", ["kill", ["fill", "a"]], ids=["killed", "full"])
+def test_side_by_side(large, scratch, moments, disk, act):
+    """With several threads a number doesn't name the same step each time; wherever it stops, the same command completes."""
+    export = ("export", "--to", "a", "--recipient", "in/site.pub", "--part-size", "1MiB")
+    whole = large.copy(scratch / "undisturbed", "in", "out")
+    steps = whole.ok("out", *export, cores=8).steps
+    names = whole.names("a", "out")
+    written = [step for step in steps if step.startswith("replace") and "/parts/" in step]
+    assert len(written) >= 10
+    first = next(number for number, step in enumerate(steps) if "/parts/" in step)
+    for moment in moments(steps[first : first + 4 * len(written)], count=4):
+        trial = large.copy(scratch / "trial", "in", "out")
+        disk.tmpfs(trial.path("a"))
+        stopped = trial.run("out", *export, at=first + moment, act=act, cores=8)
+        assert stopped.killed or stopped.code == 5, stopped.err
+        trial.path("a/ballast").unlink(missing_ok=True)
+        trial.assert_nothing_strays(ended=not stopped.killed)
+        trial.ok("out", *export, cores=8)
+        assert [name for name in trial.names("a", "out") if "/sheets/" not in name] == [name for name in names if "/sheets/" not in name]
+        trial.assert_whole("out")
+        trial.carry_in("a")
+        disk.unmount(trial.path("a"))
+        shutil.rmtree(trial.root)
