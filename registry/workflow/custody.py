@@ -141,11 +141,12 @@ def _still_needed(medium: Tracked, options: str, *, at_site: bool) -> PolicyRefu
     if at_site:
         what = f"set {each.set_id} is not complete here" if each.set_id else "it was never read here"
         return PolicyRefused(f"medium {each.label}: may still be needed", why=what, hint=f"airlock import MEDIUM\nor, if it is not needed: {again}")
-    why = f"sealed to site {', '.join(site[:8] for site in medium.sites)}; no receipt yet from {', '.join(site[:8] for site in medium.awaited)}"
+    sites, awaited = (", ".join(site[:8] for site in each) for each in (medium.sites, medium.awaited))
+    why = f"sealed to site {sites}; no receipt that names it yet from {awaited}"
     return PolicyRefused(
         f"medium {each.label}: no receipt says that set {each.set_id} has arrived",
         why=why if medium.sites else "this log doesn't know for which sites the set was made",
-        hint=f"wait for the site's receipt\nor, if you know that it is not needed: {again}",
+        hint=f"at the site: airlock receipt --to MEDIUM; then here: airlock receipt MEDIUM\nor, if you know that it is not needed: {again}",
     )
 
 

@@ -178,7 +178,7 @@ def test_retiring_before_the_receipt(written, tree):
     assert done.code == 3
     site = site_of(written)[:8]
     assert done.lines["error"] == f"medium {label}: no receipt says that set {set_id} has arrived"
-    assert done.lines["why"] == f"sealed to site {site}; no receipt yet from {site}"
+    assert done.lines["why"] == f"sealed to site {site}; no receipt that names it yet from {site}"
     assert f"airlock medium retire {label} --method destroy --without-receipt" in done.lines["hint"]
     assert done.lines["unchanged"] == "no medium was retired"
     arrive(written, sets=["01KBCDEFGH0123456789XTY0EW"])
@@ -210,7 +210,7 @@ def test_one_site_of_two(written, tree):
     label = write(written, 1, set_id=folder.name)
     arrive(written, sets=[folder.name])
     done = refused(written, tree, "out", "medium", "retire", label, "--method", "reuse")
-    assert done.lines["why"].endswith(f"no receipt yet from {other[:8]}")
+    assert done.lines["why"].endswith(f"no receipt that names it yet from {other[:8]}")
     assert listed(written)[label]["arrived"] == [site_of(written)]
     arrive(written, site=other, sets=[folder.name])
     written.ok("out", "medium", "retire", label, "--method", "reuse")
