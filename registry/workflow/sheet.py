@@ -14,12 +14,12 @@ from registry.content.digest import Digest, hex_of
 __all__ = [
     "COMMANDS",
     "CUSTODY_LINES",
-    "FOUND",
     "NOT_READ_BACK",
     "OUT_OF_BAND",
     "Sheet",
     "checking",
     "facts",
+    "finding",
     "fingerprint_lines",
     "render_text",
     "render_texts",
@@ -33,10 +33,9 @@ OUT_OF_BAND = (
     "Compare this fingerprint by phone with the people who run the station, before the site trusts it. "
     "Never take it from this sheet or from the medium: whoever swaps one swaps both."
 )
-FOUND = (
-    "Please do not plug it in. Hand it, with this sheet, to the IT or information security department of the organisation you found it in. "
-    "Its content can't be read without a key; it holds no program."
-)
+_FOUND = "Please do not plug it in. Hand it, with this sheet, to the IT or information security department of the organisation you found it in. "
+_SEALED = "Its content can't be read without a key; it holds no program."
+_PLAIN = "airlock left its content UNSEALED, for a medium that is encrypted as a whole; it holds no program."
 COMMANDS = ("sha256sum -c SHA256SUMS", "certutil -hashfile FILE SHA256")
 _CHECKING = (
     f"Run {COMMANDS[0]} in the folder airlock/SET on the medium; on Windows compare what {COMMANDS[1]} prints with that file's line in SHA256SUMS. "
@@ -51,7 +50,8 @@ class Sheet:
     """What a transfer sheet says.  A repair, which is none of its set's media, is medium 0.
 
     ``made`` is a time as the log spells it; ``publisher``, ``fingerprint`` (64 hex digits each) and ``sites`` are whole ids; ``first`` and ``last``
-    are part numbers, 0 and 0 where the medium carries no part; ``size`` is in bytes, sealed; ``sums`` is the digest of this medium's SHA256SUMS.
+    are part numbers, 0 and 0 where the medium carries no part; ``size`` is in bytes, as on the medium; ``sums`` is the digest of this medium's
+    SHA256SUMS; ``sealed`` is False for a plain set.
     """
 
     set_id: str
@@ -68,6 +68,7 @@ class Sheet:
     size: int
     read_back: bool
     sums: Digest | None = None
+    sealed: bool = True
 
     @property
     def place(self) -> str:
@@ -89,7 +90,7 @@ def facts(sheet: Sheet) -> list[tuple[str, str]]:
         ("serial", sheet.serial),
         ("made", sheet.made),
         ("publisher", sheet.publisher[:8]),
-        ("sealed to", f"site {', '.join(site[:8] for site in sheet.sites)}"),
+        ("sealed to" if sheet.sealed else "NOT SEALED", f"{'' if sheet.sealed else 'for '}site {', '.join(site[:8] for site in sheet.sites)}"),
         ("parts", parts),
         ("read back", "yes, every part was opened again after writing" if sheet.read_back else NOT_READ_BACK),
         ("SHA256SUMS", hex_of(sheet.sums) if sheet.sums else none),
@@ -101,6 +102,11 @@ def checking(sheet: Sheet) -> str:
     if not sheet.sums and not sheet.read_back:
         return _NO_SUMS + "The site checks every part when it imports it."
     return _CHECKING + (_SUMS_ITSELF if sheet.sums else "") + _WHAT_IT_FINDS
+
+
+def finding(sheet: Sheet) -> str:
+    """Return what whoever finds the medium should do and know."""
+    return _FOUND + (_SEALED if sheet.sealed else _PLAIN)
 
 
 def fingerprint_lines(sheet: Sheet) -> list[str]:
@@ -133,7 +139,7 @@ def render_text(sheet: Sheet) -> str:
         *textwrap.wrap(checking(sheet), WIDTH, break_on_hyphens=False),
         "",
         "FOUND IT?",
-        *textwrap.wrap(FOUND, WIDTH),
+        *textwrap.wrap(finding(sheet), WIDTH),
     ]
     return "\n".join(lines) + "\n"
 

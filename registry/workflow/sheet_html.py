@@ -8,7 +8,7 @@ from string import Template
 
 import segno
 
-from registry.workflow.sheet import COMMANDS, CUSTODY_LINES, FOUND, NOT_READ_BACK, OUT_OF_BAND, Sheet, checking, facts, fingerprint_lines
+from registry.workflow.sheet import COMMANDS, CUSTODY_LINES, NOT_READ_BACK, OUT_OF_BAND, Sheet, checking, facts, finding, fingerprint_lines
 
 __all__ = ["render_html"]
 
@@ -118,7 +118,7 @@ def _sheet(sheet: Sheet) -> str:
         out_of_band=escape(OUT_OF_BAND),
         lines="\n".join([_CUSTODY_LINE] * CUSTODY_LINES),
         checking=_with_code(checking(sheet)),
-        found=escape(FOUND),
+        found=escape(finding(sheet)),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from registry.content.digest import Digest
+from registry.media.sets import PLAIN, parse_header
 from registry.store.files import replace_file, storage_errors
 from registry.store.home import Home
 from registry.store.station import Station
@@ -55,7 +56,8 @@ def write_sheets(home: Home, sheets: Sequence[Sheet]) -> list[Path]:
 
 
 def _sheet(log: Station, each: Tracked) -> Sheet:
-    medium, roots = each.medium, log.roots()
+    medium, roots, started = each.medium, log.roots(), log.started_set(each.medium.set_id)
+    header = parse_header(log.document(started.header), what="set.json") if started else None
     return Sheet(
         set_id=medium.set_id,
         medium=medium.number,
@@ -71,4 +73,5 @@ def _sheet(log: Station, each: Tracked) -> Sheet:
         size=medium.size,
         read_back=bool(medium.read_back),
         sums=Digest(medium.sums) if medium.sums else None,
+        sealed=header is None or header.suite != PLAIN,
     )

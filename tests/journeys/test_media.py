@@ -327,9 +327,14 @@ def test_plain(plain):
 
 def test_plain_is_warned_about(pinned):
     pinned.path("usb2").mkdir()
-    done = pinned.ok("out", *export_words(["usb2"], "--no-seal"))
+    done = pinned.ok("out", *export_words(["usb2"], "--no-seal", "--label", "PLAIN-1"))
     assert "airlock: warning: " in done.err
     assert "can read the models" in done.err
+    for kind in ("txt", "html"):  # whoever finds it must not be told that it can't be read
+        sheet = pinned.path(f"out/sheets/PLAIN-1.{kind}").read_text()
+        assert "NOT SEALED" in sheet
+        assert "UNSEALED" in sheet
+        assert "can't be read" not in sheet
 
 
 def test_rot_in_a_plain_set_is_healed(plain):
