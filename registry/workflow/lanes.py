@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Event, Lock
@@ -72,6 +72,11 @@ def _write_side_by_side(parts: Parts, folder: Path, runs: Sequence[list[int]], a
 
     with ThreadPoolExecutor(len(lanes), thread_name_prefix="airlock-lane") as pool:
         tasks = [pool.submit(work, lane, run) for lane, run in zip(lanes, runs, strict=True)]
+        try:
+            wait(tasks)
+        except BaseException:  # Ctrl-C: the lanes must not go on to the end of their runs
+            stopped.set()
+            raise
     try:
         _raise_first([task.exception() for task in tasks])
         ends = [task.result() for task in tasks]

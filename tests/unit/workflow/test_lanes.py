@@ -106,3 +106,16 @@ def test_a_medium_that_fails_stops_every_lane(export):
     (export.top / "set/parts").rmdir()
     with pytest.raises(MediumDamaged):
         export.write()
+
+
+def test_ctrl_c_stops_every_lane(export, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lanes, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export.write()
+    assert len(export.names()) < len(export.index.numbers)
+    monkeypatch.undo()
+    export.write()
+    assert export.arrives()
