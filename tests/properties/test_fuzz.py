@@ -8,6 +8,7 @@ import io
 import os
 import random
 import time
+from fractions import Fraction
 
 import pytest
 
@@ -16,18 +17,20 @@ from registry.content.gguf import parse_gguf
 from registry.content.pins import parse_pins
 from registry.content.view import parse_view
 from registry.errors import AirlockError
-from registry.media.index import Index, Object, parse_index
+from registry.media.index import Held, Index, Object, parse_index
+from registry.media.parity import group_parts
 from registry.media.receipt_file import open_receipt_file, seal_receipt
 from registry.media.recipients import new_identity
 from registry.media.sets import parse_header
 from registry.store.home import Home
 from registry.trust.keys import new_signer
 from registry.trust.receipt import CompletedSet, Holding, PublisherState, Receipt, open_receipt, parse_receipt, sign_receipt
+from registry.trust.repair import RepairRequest, parse_repair
 from registry.trust.statement import parse_statement
 from registry.workflow.site import read_site
 from registry.workflow.site_card import parse_site_card
 
-SECONDS = float(os.environ.get("AIRLOCK_FUZZ_SECONDS", "85"))
+SECONDS = float(os.environ.get("AIRLOCK_FUZZ_SECONDS", "60"))
 WORDS = [
     b"{",
     b"}",
@@ -65,6 +68,7 @@ PARSERS = {
     "site.pub": lambda data: parse_site_card(data, what="fuzz") is not None,
     "view": lambda data: parse_view(data).to_bytes() == data,
     "receipt": lambda data: parse_receipt(data, what="fuzz").to_bytes() == data,
+    "repair request": lambda data: parse_repair(data, what="fuzz").to_bytes() == data,
     "receipt file": lambda data: open_receipt(open_receipt_file(data, [STATION], what="fuzz"), what="fuzz") is not None,
 }
 
@@ -85,13 +89,17 @@ def originals(world):
         objects,
         1 << 20,
         (7, digests[1]),
+        have=(Held(digest_of(b"held"), 1000, "01M7ZQEJKVBHWZASY02FSYWH07"),),
+        parity=group_parts(1, Fraction(1)),
     )
     signer = new_signer()
     holds = tuple(Holding(digest, 1000, None) for digest in digests)
     publishers = (PublisherState("ab" * 32, 1, 2, None, 3, "2026-11-21T18:09:00Z"),)
     sets = (CompletedSet("01M7ZQEJKVBHWZASY02FSYWH07", digests[0]),)
     receipt = Receipt(signer.public_key.keyid, signer.public_key, "2026-11-28T18:09:00Z", (7, digests[1]), publishers, sets, None, holds)
+    request = RepairRequest(signer.public_key, "01M7ZQEJKVBHWZASY02FSYWH07", "2026-11-28T18:09:00Z", (1, 7, 12))
     return {
+        "repair request": request.to_bytes(),
         "receipt": receipt.to_bytes(),
         "receipt file": seal_receipt(sign_receipt(receipt, signer), [STATION.recipient]),
         "set.json": world.folder().joinpath("set.json").read_bytes(),
