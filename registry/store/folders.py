@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from registry.errors import FormatRefused
-from registry.store.files import fsync_directory
+from registry.media.sets import FOLDER
+from registry.store.files import fsync_directory, sweep_temporaries
 
-__all__ = ["make_folder", "named_folder"]
+__all__ = ["named_folder", "own_folder"]
 
 
 def named_folder(directory: Path, name: str) -> Path | None:
@@ -25,8 +26,14 @@ def named_folder(directory: Path, name: str) -> Path | None:
     return named[0] if named else None
 
 
-def make_folder(directory: Path, name: str) -> Path:
-    """Return the folder of this name in ``directory``, which is made if it isn't there."""
+def own_folder(medium: Path, name: str) -> Path:
+    """Return the folder ``airlock/NAME`` of a medium, made where it isn't there, and swept of what an interrupted writer left in it."""
+    folder = _made(_made(medium, FOLDER), name)
+    sweep_temporaries(folder)
+    return folder
+
+
+def _made(directory: Path, name: str) -> Path:
     folder = named_folder(directory, name)
     if folder is None:
         folder = directory / name

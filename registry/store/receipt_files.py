@@ -12,7 +12,7 @@ from pathlib import Path
 
 from registry.errors import FormatRefused, NotFound, Usage
 from registry.media.sets import FOLDER
-from registry.store.folders import make_folder, named_folder
+from registry.store.folders import named_folder, own_folder
 
 __all__ = ["find_receipts", "new_receipt_path"]
 
@@ -31,7 +31,7 @@ def new_receipt_path(to: Path, site: str, now: datetime) -> Path:
         OSError: as the operating system says.
     """
     if to.is_dir():
-        return make_folder(make_folder(to, FOLDER), _RECEIPTS) / f"{site[:8]}-{now.strftime('%Y%m%dT%H%M%SZ')}.receipt"
+        return own_folder(to, _RECEIPTS) / f"{site[:8]}-{now.strftime('%Y%m%dT%H%M%SZ')}.receipt"
     if not to.parent.is_dir():
         raise NotFound(f"{to}: no such directory", hint="name the directory where the medium is mounted, or a file in a directory that is there")
     if to.exists() and not to.is_file():

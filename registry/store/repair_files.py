@@ -12,7 +12,7 @@ from pathlib import Path
 from registry.errors import MediumDamaged, NotFound, Usage
 from registry.media.sets import FOLDER
 from registry.store.files import read_limited, replace_file, storage_errors
-from registry.store.folders import make_folder, named_folder
+from registry.store.folders import named_folder, own_folder
 from registry.trust.repair import MAX_REPAIR_BYTES
 
 __all__ = ["read_repair", "write_repair"]
@@ -34,7 +34,7 @@ def write_repair(to: Path, set_id: str, site: str, data: bytes) -> Path:
         if not to.is_dir() and not to.parent.is_dir():
             hint = "name the directory where the medium is mounted, or a file in a directory that is there"
             raise NotFound(f"{to}: no such directory", hint=hint)
-        path = make_folder(make_folder(to, FOLDER), _REPAIRS) / f"{set_id}-{site[:8]}.request" if to.is_dir() else to
+        path = own_folder(to, _REPAIRS) / f"{set_id}-{site[:8]}.request" if to.is_dir() else to
         replace_file(path, data)
     return path
 
