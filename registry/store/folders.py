@@ -8,7 +8,7 @@ from registry.errors import FormatRefused
 from registry.media.sets import FOLDER
 from registry.store.files import fsync_directory, sweep_temporaries
 
-__all__ = ["named_folder", "own_folder"]
+__all__ = ["make_unlinked", "named_folder", "own_folder"]
 
 
 def named_folder(directory: Path, name: str) -> Path | None:
@@ -31,6 +31,18 @@ def own_folder(medium: Path, name: str) -> Path:
     folder = _made(_made(medium, FOLDER), name)
     sweep_temporaries(folder)
     return folder
+
+
+def make_unlinked(*folders: Path) -> None:
+    """Make folders on a medium, the outer ones first.
+
+    Raises:
+        FormatRefused: one of them is a link: whoever prepared it would have us write where they like.
+    """
+    for folder in folders:
+        if folder.is_symlink():
+            raise FormatRefused(f"{folder}: is a link", why="nothing is ever written through a link", hint="use another medium, and keep this one")
+        folder.mkdir(exist_ok=True)
 
 
 def _made(directory: Path, name: str) -> Path:

@@ -23,7 +23,7 @@ from registry.media.index import MAX_INDEX_BYTES, MAX_PART_BYTES, MAX_PARTS
 from registry.media.sets import FOLDER, MAX_HEADER_BYTES, SET_ID
 from registry.media.stream import Source, sealed_size
 from registry.store.files import TEMPORARY_PREFIX, fsync_directory, read_limited, replace_file, storage_errors
-from registry.store.folders import named_folder
+from registry.store.folders import make_unlinked, named_folder
 from registry.trust.refresh import CAPS, MAX_ROOTS
 
 __all__ = ["OpenFile", "SetFolder", "SetWriter", "differs_from_sums", "find_sets", "folder_on", "limit_of"]
@@ -231,10 +231,7 @@ class SetWriter:
 
         Only files are renamed, never a folder: there are FAT drivers that lose what lies in a folder whose name changes.
         """
-        for folder in (self.path, *(self.path / name for name in _FOLDERS)):
-            if folder.is_symlink():
-                raise FormatRefused(f"{folder}: is a link", why="a set is never written through links", hint="use another medium, and keep this one")
-            folder.mkdir(parents=True, exist_ok=True)
+        make_unlinked(self.path.parent, self.path, *(self.path / name for name in _FOLDERS))
         self.sweep()
         for name, data in sorted(small.items(), key=lambda item: item[0] == _HEADER):
             replace_file(self.path / name, data)

@@ -18,6 +18,7 @@ from tuf.api.metadata import Metadata
 from registry.content.digest import digest_of
 from registry.errors import FormatRefused, MediumDamaged, NotFound, SignatureRefused, TrustRefused
 from registry.store.files import read_limited, replace_file, storage_errors
+from registry.store.folders import make_unlinked
 from registry.store.home import Home
 from registry.trust.drafts import lacking, same_content, sign_draft
 from registry.trust.keys import short
@@ -56,7 +57,7 @@ def write_request(medium: Path, request: Request) -> Path:
     """Write a request; signatures that lie there on the same draft must have been merged into it before.  Return the folder."""
     folder = medium / FOLDER / request.role
     with storage_errors(f"the medium {medium}", kind=MediumDamaged):
-        (folder / "statements").mkdir(parents=True, exist_ok=True)
+        make_unlinked(medium / FOLDER, folder, folder / "statements")
         for version, root in enumerate(request.roots, start=1):
             replace_file(folder / f"{version}.root.json", root)
         for statement in request.statements:

@@ -33,3 +33,14 @@ def test_a_folder_of_an_unfinished_set(tmp_path, name):
     with pytest.raises(FormatRefused, match="is a link"):
         SetWriter(tmp_path / "stick", SET).begin({"set.json": b"{}", "metadata/1.root.json": b"{}"})
     assert list(victim.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["airlock-signing", "airlock-signing/targets", "airlock-signing/targets/statements"])
+def test_a_signing_request(exported, name):
+    exported.path("stick", name).parent.mkdir(parents=True)
+    exported.path("victim").mkdir()
+    exported.path("stick", name).symlink_to(exported.path("victim"))
+    done = exported.outside("release", "prepare", "stick")
+    assert done.code == 3
+    assert done.lines["error"] == f"stick/{name}: is a link"
+    assert list(exported.path("victim").iterdir()) == []
