@@ -23,7 +23,7 @@ from registry.media.index import MAX_INDEX_BYTES, MAX_PART_BYTES, MAX_PARTS
 from registry.media.sets import FOLDER, MAX_HEADER_BYTES, SET_ID
 from registry.media.stream import Source, sealed_size
 from registry.store.files import TEMPORARY_PREFIX, fsync_directory, read_limited, replace_file, storage_errors
-from registry.store.folders import make_unlinked, named_folder
+from registry.store.folders import make_unlinked
 from registry.trust.refresh import CAPS, MAX_ROOTS
 
 __all__ = ["OpenFile", "SetFolder", "SetWriter", "differs_from_sums", "find_sets", "folder_on", "limit_of"]
@@ -223,8 +223,8 @@ class SetWriter:
     def __init__(self, medium: Path, set_id: str) -> None:
         self.medium = medium
         # A kiosk that shouts may have left the folder in other letters; a second one beside it would be refused at import.
-        top = named_folder(medium, FOLDER) if medium.is_dir() else None
-        self.path = (top or medium / FOLDER) / set_id
+        named = [entry.name for entry in medium.iterdir() if entry.name.lower() == FOLDER] if medium.is_dir() else []
+        self.path = medium / next(iter(named), FOLDER) / set_id
 
     def begin(self, small: dict[str, bytes]) -> None:
         """Write the small files (name below the set's folder to content), ``set.json`` last.

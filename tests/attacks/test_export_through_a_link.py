@@ -16,7 +16,7 @@ def test_the_folder_of_all_sets(exported, tree, name):
     before = tree(exported.path("stick"))
     done = exported.outside("export", "--to", "stick", "--recipient", "in/site.pub")
     assert done.code == 3
-    assert done.lines["error"] == f"stick/{name}: not a folder"
+    assert done.lines["error"] == f"stick/{name}: is a link"
     assert done.lines["hint"] == "use another medium, and keep this one"
     assert done.lines["unchanged"].startswith("no set was finished")
     assert list(exported.path("victim").iterdir()) == []
