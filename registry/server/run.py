@@ -17,6 +17,7 @@ from typing import NoReturn
 from registry.errors import AirlockError, StoreFailed, Usage
 from registry.server.app import App
 from registry.server.capability import LIFETIME
+from registry.server.gate import Gate
 from registry.server.hosts import Hosts
 from registry.server.journal import Journal
 from registry.server.listening import bind, url_of
@@ -27,6 +28,8 @@ from registry.server.protocol import HttpServer
 from registry.server.secret import Secrets
 from registry.server.state import JOURNAL_NAME, KEY_NAME, NONCES_NAME, state_directory
 from registry.server.tls import server_context
+from registry.server.token_endpoint import TokenEndpoint
+from registry.server.transfers import Transfers
 from registry.server.watch import Watch
 from registry.server.workers import Workers
 
@@ -158,18 +161,14 @@ def _bind(config: ServerConfig) -> list[_Sockets]:
 def _work(config: ServerConfig, directory: Path, worker: _Worker) -> None:
     """Serve in this process."""
     with closing(Journal(directory / JOURNAL_NAME, now=time.time)) as journal, closing(Nonces(directory / NONCES_NAME)) as nonces:
+        gate = Gate(Watch(config.view, config.blobs), config.anonymous_pull, Secrets(directory / KEY_NAME, now=time.time), journal, time.time)
         app = App(
-            watch=Watch(config.view, config.blobs),
-            anonymous_pull=config.anonymous_pull,
-            secrets=Secrets(directory / KEY_NAME, now=time.time),
-            journal=journal,
-            nonces=nonces,
-            hosts=Hosts(frozenset(name.lower() for name in config.names)),
-            now=time.time,
-            pace=Pace(config.max_rate / config.workers, config.max_downloads),
+            gate,
+            TokenEndpoint(gate, nonces, config.window),
+            Transfers(config.blobs, Pace(config.max_rate / config.workers, config.max_downloads), time.time),
+            Hosts(frozenset(name.lower() for name in config.names)),
             redirect_host=config.redirect_host,
             capability_seconds=config.capability_seconds,
-            window=config.window,
             blob_port=worker.sockets.blobs.getsockname()[1] if worker.sockets.blobs else None,
         )
         asyncio.run(_serve(app, config, worker))
@@ -193,14 +192,14 @@ async def _serve(app: App, config: ServerConfig, worker: _Worker) -> None:
         loop.add_reader(worker.parent, on_orphaned)
     server = HttpServer(app.handle, max_connections=config.max_connections)
     blob_server = HttpServer(app.handle_blobs, max_connections=config.max_connections)
-    await asyncio.to_thread(app.watch.refresh)
+    await asyncio.to_thread(app.gate.watch.refresh)
     door = _Door(config, server, worker.sockets.main)
     await door.open()
     hangups = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, hangups.set)
     listeners = [await loop.create_server(blob_server, sock=worker.sockets.blobs)] if worker.sockets.blobs else []
     chores: set[asyncio.Task[NoReturn]] = {
-        asyncio.create_task(app.watch.follow()),
+        asyncio.create_task(app.gate.watch.follow()),
         asyncio.create_task(_look_after(app, renew=worker.number == _RENEW_BY)),
         asyncio.create_task(door.open_again_after(hangups)),
     }
@@ -266,9 +265,9 @@ async def _look_after(app: App, *, renew: bool) -> NoReturn:
     while True:
         with suppress(OSError, StoreFailed):
             if renew:
-                app.secrets.renew()
-            app.secrets.follow()
-        app.end_bodies()
+                app.gate.secrets.renew()
+            app.gate.secrets.follow()
+        app.transfers.end()
         await asyncio.sleep(_LOOK)
 
 
