@@ -11,6 +11,7 @@ import logging
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from aiohttp.abc import AbstractStreamWriter
 
 from registry.errors import StoreFailed
 from registry.server.pace import Pace
+from registry.server.pump import NoZeroCopy, Pump, Sending
 from registry.server.ranges import Span
+from registry.server.turns import Turns
 
-__all__ = ["FileResponse", "open_checked"]
+__all__ = ["FileResponse", "Lanes", "open_checked"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,33 +45,46 @@ def open_checked(path: Path, size: int) -> FileIO:
     return FileIO(descriptor, "rb")
 
 
+@dataclass(slots=True)
+class Lanes:
+    """How the bodies of one process share it: the ``pace`` of all, the ``pump`` for what goes without a copy, ``turns`` for what is copied."""
+
+    pace: Pace
+    pump: Pump
+    turns: Turns
+
+
 class FileResponse(web.StreamResponse):
     """Answers with ``span`` of ``file`` to ``caller`` and closes the file, whatever happens.
 
     ``sent`` bytes went out so far; :meth:`abort` ends it in the middle.
     """
 
-    def __init__(self, file: FileIO, span: Span, *, status: int, headers: Mapping[str, str], pace: Pace, caller: str) -> None:
+    def __init__(self, file: FileIO, span: Span, *, status: int, headers: Mapping[str, str], lanes: Lanes, caller: str) -> None:
         super().__init__(status=status, headers=headers)
         self.content_length = span.count
         self.sent = 0
         self._file = file
         self._span = span
-        self._pace = pace
+        self._lanes = lanes
         self._caller = caller
         self._transport: asyncio.Transport | None = None
+        self._sending: Sending | None = None
 
     def abort(self) -> None:
         """Close the connection at once: it is all that tells a client that what it was promised ends here."""
         if self._transport is not None:
             self._transport.abort()
+        if self._sending is not None:
+            self._sending.fail(ConnectionResetError())
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send the headers, then the bytes.  aiohttp calls this once; a client that goes away meanwhile is an everyday event."""
-        with self._file, self._pace.body(self._caller):
+        with self._file, self._lanes.pace.body(self._caller):
             writer = await super().prepare(request)
             try:
-                await self._send(request)
+                if writer is not None:  # else aiohttp had answered already
+                    await self._send(request, writer)
             except ConnectionError:
                 raise
             except OSError as error:
@@ -76,33 +92,49 @@ class FileResponse(web.StreamResponse):
                 raise ConnectionResetError from error  # the headers are out: only closing tells the client
         return writer
 
-    async def _send(self, request: web.BaseRequest) -> None:
-        self._transport = request.transport
-        if self._transport is None or self._transport.is_closing():
+    async def _send(self, request: web.BaseRequest, writer: AbstractStreamWriter) -> None:
+        transport = self._transport = request.transport
+        if transport is None or transport.is_closing():
             raise ConnectionResetError
-        encrypted = self._transport.get_extra_info("sslcontext") is not None
+        if transport.get_write_buffer_size():  # the headers must be out before anything goes past the transport
+            transport.set_write_buffer_limits(high=0)
+            await writer.drain()
+            transport.set_write_buffer_limits()
+        pace, zero_copy = self._lanes.pace, transport.get_extra_info("sslcontext") is None
         while self.sent < self._span.count:
-            wanted = min(self._pace.slice(), self._span.count - self.sent)
+            wanted = pace.slice(self._span.count - self.sent)
             before = self.sent
-            if encrypted:
-                await self._copy(wanted)
+            if zero_copy:
+                try:
+                    await self._hand_over(transport, wanted)
+                except NoZeroCopy:
+                    zero_copy = False
+                    continue
             else:
-                await self._hand_over(self._transport, wanted)
+                await self._copy(wanted)
             if self.sent - before < wanted:
                 raise OSError(None, f"it ended {self._span.count - self.sent} bytes early")
-            await self._pace.spent(wanted)
+            await pace.spent(wanted)
 
     async def _hand_over(self, transport: asyncio.Transport, wanted: int) -> None:
-        loop, offset = asyncio.get_running_loop(), self._span.offset + self.sent
+        reading = transport.is_reading()
+        transport.pause_reading()  # a client that closes its half of the connection still gets what it asked for
         try:
-            self.sent += await loop.sendfile(transport, self._file, offset, wanted, fallback=False)
-        except asyncio.SendfileNotAvailableError:
-            await self._copy(wanted)  # nothing was sent yet: a file system without sendfile, or a client that is already gone
+            self._sending = self._lanes.pump.begin(transport, self._file.fileno(), self._span.offset + self.sent, wanted, self._moved)
+            await self._lanes.pump.end(self._sending)
+        finally:
+            self._sending = None
+            if reading and not transport.is_closing():
+                transport.resume_reading()
+
+    def _moved(self, count: int) -> None:
+        self.sent += count
 
     async def _copy(self, wanted: int) -> None:
-        loop, until = asyncio.get_running_loop(), self.sent + wanted
+        loop, until, pace = asyncio.get_running_loop(), self.sent + wanted, self._lanes.pace
         while self.sent < until:
-            size = min(self._pace.read(), until - self.sent)
+            await self._lanes.turns.wait()
+            size = min(pace.read(), until - self.sent)
             data: bytes | memoryview = _cached(self._file.fileno(), size, self._span.offset + self.sent)
             if not data:
                 data = await loop.run_in_executor(None, os.pread, self._file.fileno(), size, self._span.offset + self.sent)

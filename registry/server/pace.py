@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 __all__ = ["Pace", "TooMany"]
 
-_SLICE = 8 << 20  # bytes sent between two looks at the clock
+_SLICE = 8 << 20  # bytes at most between two looks at the clock
 _SMALLEST = 64 << 10
 _READ = 256 << 10  # bytes per read over TLS: 16 KiB costs several times the CPU, 512 KiB already falls out of the cache
 _READ_ALL = 64 << 20  # bytes in all such buffers together, so that memory stays flat with hundreds of parts
@@ -54,9 +54,9 @@ class Pace:
         if self._active[caller] >= self.each:
             raise TooMany
 
-    def slice(self) -> int:
-        """Return how many bytes to send before asking again."""
-        return _SLICE if not self.rate else max(_SMALLEST, min(_SLICE, int(self.rate / 8)))
+    def slice(self, left: int) -> int:
+        """Return how many of the ``left`` bytes to send before asking again."""
+        return left if not self.rate else min(left, max(_SMALLEST, min(_SLICE, int(self.rate / 8))))
 
     def read(self) -> int:
         """Return how many bytes to read into memory at once."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from registry.server.oci import error
+from registry.server.places import Place
 
 __all__ = ["HttpServer"]
 
@@ -20,41 +20,19 @@ _IDLE_SECONDS = 75.0
 _UNREAD_BODY_SECONDS = 1.0  # a refused upload is thrown away for so long, so that its sender can read the refusal
 
 _FIRST_SECONDS = 20.0  # from connecting to a whole first request: a client that sends a byte now and then holds nobody up
-_LARGEST_SHARE = 4  # one address may have a quarter of all connections
-
 _log = logging.getLogger(__name__)
 
 
 class HttpServer(web.Server):
-    """aiohttp's low-level server with our limits; an instance is the protocol factory that ``loop.create_server`` wants.
+    """aiohttp's low-level server with our limits."""
 
-    Beyond ``max_connections``, and for one address beyond a quarter of them, new connections are closed at once.
-    """
-
-    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], *, max_connections: int) -> None:
-        super().__init__(handler)
-        self._most = max_connections
-        self._here: Counter[str] = Counter()
-
-    def admit(self, address: str) -> bool:
-        """Count one more connection from ``address``, unless there are too many."""
-        if self._here.total() >= self._most or self._here[address] >= max(1, self._most // _LARGEST_SHARE):
-            return False
-        self._here[address] += 1
-        return True
-
-    def leave(self, address: str) -> None:
-        """Count one less."""
-        self._here[address] -= 1
-        if not self._here[address]:
-            del self._here[address]
-
-    def __call__(self) -> web.RequestHandler:
-        """Return the protocol for one new connection."""
+    def protocol(self, place: Place) -> web.RequestHandler:
+        """Return the protocol for the new connection that has this place."""
         return _Connection(
             self,
+            place,
             loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  # allowed, but typed otherwise: pulls are in the journal; a log of requests would hold capability URLs
+            access_log=None,  # pulls are in the journal; a log of requests would hold capability URLs
             auto_decompress=False,
             keepalive_timeout=_IDLE_SECONDS,
             lingering_time=_UNREAD_BODY_SECONDS,
@@ -65,31 +43,32 @@ class HttpServer(web.Server):
 
 
 class _Connection(web.RequestHandler):
-    _admitted: str | None = None
     _patience: asyncio.TimerHandle | None = None
 
+    def __init__(self, server: HttpServer, place: Place, **settings: Any) -> None:
+        super().__init__(server, **settings)
+        self._place = place
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or close it at once when there are too many."""
-        server = self._manager
-        assert isinstance(server, HttpServer)
-        address = str((transport.get_extra_info("peername") or ("",))[0])
+        """Begin; whoever has said nothing whole for a while is dropped."""
         super().connection_made(transport)
-        if not server.admit(address):
-            assert isinstance(transport, asyncio.Transport)
-            transport.abort()
-            return
-        self._admitted = address
-        self._server = server
+        assert isinstance(transport, asyncio.Transport)
+        self._place.drop = transport.abort
         self._patience = asyncio.get_running_loop().call_later(_FIRST_SECONDS, self._lose_patience)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Count it out."""
-        if self._admitted is not None:
-            self._server.leave(self._admitted)
-            self._admitted = None
+        """Give the place back."""
+        self._place.leave()
         if self._patience is not None:
             self._patience.cancel()
         super().connection_lost(exc)
+
+    async def _handle_request(self, *arguments: Any) -> tuple[web.StreamResponse, bool]:
+        self._place.busy()  # from the whole request to the last byte of its answer
+        try:
+            return await super()._handle_request(*arguments)
+        finally:
+            self._place.idle()
 
     def _lose_patience(self) -> None:
         if not self._request_count:

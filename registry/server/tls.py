@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ssl
+from asyncio import sslproto
 from pathlib import Path
 
 from registry.errors import AirlockError
 
 __all__ = ["server_context"]
+
+# asyncio keeps a buffer of 256 KiB for what each connection receives, which is 128 MB for 512 of them; here only requests arrive, and one TLS record
+# has 16 KiB at most (RFC 8446, section 5.1).
+sslproto.SSLProtocol.max_size = 16 << 10
 
 
 def server_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:

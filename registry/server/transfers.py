@@ -14,10 +14,10 @@ from registry.content.digest import Digest
 from registry.errors import StoreFailed
 from registry.server import ranges
 from registry.server.access import Caller
-from registry.server.body import FileResponse, open_checked
+from registry.server.body import FileResponse, Lanes, open_checked
 from registry.server.gate import peer_of
 from registry.server.oci import COMMON_HEADERS, error
-from registry.server.pace import Pace, TooMany
+from registry.server.pace import TooMany
 from registry.store.blobs import blob_path
 
 __all__ = ["Transfers"]
@@ -42,7 +42,7 @@ class Transfers:
     """Hands out the blobs below ``blobs``; ``now`` gives Unix seconds."""
 
     blobs: Path
-    pace: Pace
+    lanes: Lanes
     now: Callable[[], float]
     _running: dict[FileResponse, _Transfer] = field(default_factory=dict)
     _damaged: set[Digest] = field(default_factory=set)
@@ -83,11 +83,11 @@ class Transfers:
             headers["Location"] = location
         caller = who.id if who.known else peer_of(request)
         try:
-            self.pace.refuse_too_many(caller)
+            self.lanes.pace.refuse_too_many(caller)
         except TooMany:
             file.close()
             return error(503, "TOOMANYREQUESTS", "this node has too many downloads under way", headers={"Retry-After": "1"})
-        response = FileResponse(file, span, status=206 if span.partial else 200, headers=headers, pace=self.pace, caller=caller)
+        response = FileResponse(file, span, status=206 if span.partial else 200, headers=headers, lanes=self.lanes, caller=caller)
         self._running[response] = _Transfer(who.name if who.known else caller, allowed, self.now())
         task = asyncio.current_task()
         if task is not None:

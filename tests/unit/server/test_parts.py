@@ -25,17 +25,19 @@ from registry.content.digest import digest_of
 from registry.content.view import ServedState, View
 from registry.errors import AirlockError, StoreFailed
 from registry.server.access import ANONYMOUS, Access, Allow, Caller, Deny
-from registry.server.body import FileResponse, open_checked
+from registry.server.body import FileResponse, Lanes, open_checked
 from registry.server.capability import Capability, read_capability, write_capability
 from registry.server.journal import Journal
 from registry.server.nonces import Nonces
 from registry.server.offer import make_offer
 from registry.server.pace import Pace
+from registry.server.pump import Pump
 from registry.server.ranges import Span, matches, select
 from registry.server.run import ServerConfig, serve
 from registry.server.secret import Secrets
 from registry.server.state import state_directory
 from registry.server.tokens import Token, read_token, write_token
+from registry.server.turns import Turns
 from registry.store.access_journal import FIRST, read_journal
 
 CAPABILITY = Capability("library/gemma3", "270m-r2", ServedState.PROMOTED, digest_of(b"x"), "-", 1000)
@@ -388,13 +390,15 @@ def test_over_tls_the_same_bytes_arrive(tmp_path):
 
     async def respond(_):
         file = open_checked(tmp_path / "blob", len(content))
-        return FileResponse(file, Span(5, len(content) - 5, len(content), partial=True), status=206, headers={"ETag": '"e"'}, pace=Pace(), caller="-")
+        lanes = Lanes(Pace(), pumps[0], Turns(1))
+        return FileResponse(file, Span(5, len(content) - 5, len(content), partial=True), status=206, headers={"ETag": '"e"'}, lanes=lanes, caller="-")
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pem)
-    loop, port, ended = asyncio.new_event_loop(), [], threading.Event()
+    loop, port, pumps, ended = asyncio.new_event_loop(), [], [], threading.Event()
 
     async def run(ready):
+        pumps.append(Pump())
         server = web.Server(respond, access_log=None)
         listener = await loop.create_server(server, "127.0.0.1", 0, ssl=context)
         port.append(listener.sockets[0].getsockname()[1])
@@ -402,6 +406,7 @@ def test_over_tls_the_same_bytes_arrive(tmp_path):
         await loop.run_in_executor(None, ended.wait)
         listener.close()
         await server.shutdown(1)
+        pumps[0].close()
 
     ready = threading.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(run(ready)))

@@ -1,0 +1,99 @@
+"""The door: accepts connections on one listening socket, finds a place for each, and leads it through the TLS handshake.
+
+asyncio's own ``create_server`` shows a connection to nobody until its handshake is through: whoever opens ten thousand and says nothing would take
+every descriptor.  Here a connection counts from the moment it is accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+
+from registry.server.places import Full, Place, Places
+from registry.server.protocol import HttpServer
+
+__all__ = ["Door"]
+
+_AT_ONCE = 64  # accepted in one turn of the loop
+_HANDSHAKE = 10.0  # seconds for a TLS handshake
+_GOODBYE = 5.0  # seconds for the end of a TLS connection
+_BREATH = 0.2  # seconds without accepting when there are no descriptors left
+_OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+_log = logging.getLogger(__name__)
+
+
+class Door:
+    """Leads who comes to ``server``; ``context`` is for TLS and may be replaced: connections that are there keep theirs."""
+
+    def __init__(self, listening: socket.socket, places: Places, server: HttpServer, context: ssl.SSLContext | None = None) -> None:
+        """Closed at first."""
+        self.context = context
+        self._listening, self._places, self._server = listening, places, server
+        self._loop = asyncio.get_running_loop()
+        self._entering: set[asyncio.Task[None]] = set()
+        self._reopens: asyncio.TimerHandle | None = None
+        self._short = False
+
+    def open(self) -> None:
+        """Accept connections from now on."""
+        self._reopens = None
+        self._loop.add_reader(self._listening.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Accept none any more; those in the middle of a handshake are dropped."""
+        self._loop.remove_reader(self._listening.fileno())
+        if self._reopens is not None:
+            self._reopens.cancel()
+        for task in self._entering:
+            task.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                connection, address = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _OUT_OF:
+                    raise
+                self._pause(error)
+                return
+            self._short = False
+            self._let_in(connection, str(address[0]))
+
+    def _pause(self, error: OSError) -> None:
+        if not self._short:
+            _log.error("no connection can be accepted just now: %s; raise LimitNOFILE, or lower --max-connections", error.strerror)
+        self._short = True
+        self._loop.remove_reader(self._listening.fileno())
+        self._reopens = self._loop.call_later(_BREATH, self.open)
+
+    def _let_in(self, connection: socket.socket, address: str) -> None:
+        place = self._places.take(address, connection.close)
+        if isinstance(place, Full):
+            connection.close()
+            return
+        task = self._loop.create_task(self._enter(connection, place))
+        place.drop = task.cancel
+        self._entering.add(task)
+        task.add_done_callback(lambda entered: self._entered(entered, connection, place))
+
+    async def _enter(self, connection: socket.socket, place: Place) -> None:
+        protocol = self._server.protocol(place)
+        if self.context is None:
+            await self._loop.connect_accepted_socket(lambda: protocol, connection)
+        else:
+            await self._loop.connect_accepted_socket(
+                lambda: protocol, connection, ssl=self.context, ssl_handshake_timeout=_HANDSHAKE, ssl_shutdown_timeout=_GOODBYE
+            )
+
+    def _entered(self, task: asyncio.Task[None], connection: socket.socket, place: Place) -> None:
+        self._entering.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            # No handshake: not TLS, too slow, dropped for somebody else, or gone.  An everyday event, like any client that leaves early.
+            place.leave()
+            connection.close()

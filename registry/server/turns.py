@@ -1,0 +1,34 @@
+"""Turns: a few go on in each turn of the event loop, first come, first served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+__all__ = ["Turns"]
+
+
+class Turns:
+    """Hundreds of bodies that are copied would each do a slice before the loop looks at anything else; with turns ``at_once`` of them do."""
+
+    def __init__(self, at_once: int) -> None:
+        """Nobody waits yet."""
+        self._at_once = at_once
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def wait(self) -> None:
+        """Return when it is the caller's turn."""
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._next)
+        mine = loop.create_future()
+        self._waiting.append(mine)
+        await mine
+
+    def _next(self) -> None:
+        for _ in range(min(self._at_once, len(self._waiting))):
+            each = self._waiting.popleft()
+            if not each.done():  # its owner may have left
+                each.set_result(None)
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._next)
