@@ -133,7 +133,7 @@ class FileResponse(web.StreamResponse):
     async def _copy(self, wanted: int) -> None:
         loop, until, pace = asyncio.get_running_loop(), self.sent + wanted, self._lanes.pace
         while self.sent < until:
-            await self._lanes.turns.wait()
+            await self._lanes.turns.wait(pace.active)
             size = min(pace.read(), until - self.sent)
             data: bytes | memoryview = _cached(self._file.fileno(), size, self._span.offset + self.sent)
             if not data:

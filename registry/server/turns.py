@@ -16,8 +16,10 @@ class Turns:
         self._at_once = at_once
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def wait(self) -> None:
-        """Return when it is the caller's turn."""
+    async def wait(self, crowd: int) -> None:
+        """Return when it is the caller's turn, which it always is in a ``crowd`` that fits into one."""
+        if crowd <= self._at_once:
+            return
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(self._next)

@@ -38,7 +38,7 @@ __all__ = ["Sockets", "Worker", "work"]
 
 _LOOK = 1.0  # seconds between looks at the secrets, and at the bodies under way
 _RENEW_BY = 0  # the worker that renews the secrets
-_COPIES = 2  # slices that are encrypted in one turn of the loop
+_COPIES = 16  # slices that are encrypted in one turn of the loop: about 7 ms, and one node's pull never waits
 
 _log = logging.getLogger(__name__)
 
