@@ -1,0 +1,33 @@
+"""Tell what a running process and its children have used so far."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+_WHOLE_PROCESS = 2  # CPUCLOCK_SCHED
+
+
+def cpu_of(pid: int) -> float:
+    """Return the CPU seconds of a process and its children, all their threads included, those that have ended too.
+
+    The clock is the one that ``clock_getcpuclockid`` gives (Python has no name for it); /proc counts in hundredths of a second, which is too coarse
+    for rounds of a second.
+    """
+    return sum(time.clock_gettime((~each << 3) | _WHOLE_PROCESS) for each in family(pid))
+
+
+def peak_of(pid: int) -> int:
+    """Return the peak memory of the largest of a process and its children, in bytes."""
+    texts = [Path(f"/proc/{each}/status").read_text() for each in family(pid)]
+    return max(int(line.split()[1]) * 1024 for text in texts for line in text.splitlines() if line.startswith("VmHWM"))
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its children."""
+    found = [pid]
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += family(int(child))
+    return found
