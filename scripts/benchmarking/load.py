@@ -82,42 +82,52 @@ class Node:
             sys.exit(f"bench: {contestant.name}: the download by {self.address} failed: {errors or f'{got} of {self.size} bytes came'}")
 
 
-def download(contestant: Contestant, shelf: Shelf, nodes: int) -> list[float]:
-    """Let every node fetch the file once, all at the same moment; return the seconds that each one took."""
+@contextlib.contextmanager
+def waiting(contestant: Contestant, shelf: Shelf, count: int) -> Iterator[list[Node]]:
+    """Yield that many nodes, each with its link and a curl that has started and waits for its orders."""
     with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(each) for each in _nodes(contestant, shelf, nodes)]
-        _settle(running)
-        for each in running:
-            each.begin()
-        with _ends(running) as ends:
-            while ends.get_map():
-                for key, _ in ends.select():
-                    key.data.finish(contestant)
-                    ends.unregister(key.fd)
-                    os.close(key.fd)
-        return [each.ended - each.began for each in running]
+        nodes = [stack.enter_context(Node(address_of(each), _orders(contestant, shelf, each), shelf.size)) for each in range(count)]
+        before, used = -1.0, 0.0
+        while used != before:
+            time.sleep(0.1)
+            before, used = used, cpu_of_clients(nodes)
+        yield nodes
 
 
-def keep_downloading(contestant: Contestant, shelf: Shelf, nodes: int, until: IO[str]) -> int:
-    """Let every node fetch the file over and over, until there is something to read from ``until``; return how many times it was fetched whole."""
-    whole = 0
-    with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(each) for each in _nodes(contestant, shelf, nodes)]
-        for each in running:
-            each.begin()
-        with _ends(running) as ends:
-            ends.register(until, selectors.EVENT_READ)
-            while True:
-                for key, _ in ends.select():
-                    if key.data is None:
-                        return whole
-                    key.data.finish(contestant)
-                    whole += 1
-                    ends.unregister(key.fd)
-                    os.close(key.fd)
-                    key.data.start()
-                    key.data.begin()
-                    ends.register(os.pidfd_open(key.data.process.pid), selectors.EVENT_READ, key.data)
+def cpu_of_clients(nodes: Sequence[Node]) -> float:
+    """Return the CPU seconds of nodes that haven't ended yet."""
+    return sum(cpu_of(each.process.pid) for each in nodes if each.process)
+
+
+def download(contestant: Contestant, nodes: Sequence[Node]) -> list[float]:
+    """Let every waiting node fetch the file once, all at the same moment; return the seconds that each one took."""
+    for each in nodes:
+        each.begin()
+    with _ends(nodes) as ends:
+        while ends.get_map():
+            for key, _ in ends.select():
+                key.data.finish(contestant)
+                ends.unregister(key.fd)
+                os.close(key.fd)
+    return [each.ended - each.began for each in nodes]
+
+
+def keep_downloading(contestant: Contestant, nodes: Sequence[Node], until: IO[str]) -> None:
+    """Let every waiting node fetch the file over and over, until there is something to read from ``until``."""
+    for each in nodes:
+        each.begin()
+    with _ends(nodes) as ends:
+        ends.register(until, selectors.EVENT_READ)
+        while True:
+            for key, _ in ends.select():
+                if key.data is None:
+                    return
+                key.data.finish(contestant)
+                ends.unregister(key.fd)
+                os.close(key.fd)
+                key.data.start()
+                key.data.begin()
+                ends.register(os.pidfd_open(key.data.process.pid), selectors.EVENT_READ, key.data)
 
 
 def prove(contestant: Contestant, shelf: Shelf) -> None:
@@ -130,10 +140,6 @@ def prove(contestant: Contestant, shelf: Shelf) -> None:
         sys.exit(f"bench: {contestant.name}: it doesn't send the file that it was given (status {answer.status})")
 
 
-def _nodes(contestant: Contestant, shelf: Shelf, count: int) -> list[Node]:
-    return [Node(address_of(each), _orders(contestant, shelf, each), shelf.size) for each in range(count)]
-
-
 def _orders(contestant: Contestant, shelf: Shelf, number: int) -> str:
     """Return curl's configuration for one node."""
     url = urllib.parse.urljoin(contestant.origin, _link(contestant, shelf, number) if contestant.authorizes else contestant.weights)
@@ -144,13 +150,13 @@ def _orders(contestant: Contestant, shelf: Shelf, number: int) -> str:
         parts.append(
             f'url = "{url}"\nrange = "{part * step}-{last}"\ninterface = "{address_of(number)}"\ncacert = "{shelf.certificate}"\n'
             'output = "/dev/null"\nwrite-out = "%{http_code} %{size_download}\\n"\n'
-            f"silent\nshow-error\nfail\nhttp1.1\nspeed-limit = 1\nspeed-time = {STALLED}\n"
+            f"no-progress-meter\nfail\nhttp1.1\nspeed-limit = 1\nspeed-time = {STALLED}\n"
         )
     return f"parallel\nparallel-immediate\nparallel-max = {PARTS}\n" + "next\n".join(parts)
 
 
 def _link(contestant: Contestant, shelf: Shelf, number: int) -> str:
-    """Return the link that a node gets for its token, as Ollama asks for one before it fetches parts: once for each blob, so it isn't timed."""
+    """Return the link that a node gets for its token.  Ollama asks for it once for each blob, before it fetches parts: it isn't timed."""
     with _asked(contestant, shelf, number) as answer:
         link = answer.getheader("Location")
     if not link:
@@ -169,16 +175,12 @@ def _asked(contestant: Contestant, shelf: Shelf, number: int) -> Iterator[http.c
     )
     with contextlib.closing(connection):
         headers = {"Authorization": f"Bearer {shelf.tokens[number]}"} if contestant.authorizes else {}
-        connection.request("GET", contestant.weights, headers=headers)
-        yield connection.getresponse()
-
-
-def _settle(nodes: Sequence[Node]) -> None:
-    """Wait until each curl has started and waits for its orders."""
-    before, used = -1.0, 0.0
-    while used != before:
-        time.sleep(0.1)
-        before, used = used, sum(cpu_of(each.process.pid) for each in nodes if each.process)
+        try:
+            connection.request("GET", contestant.weights, headers=headers)
+            answer = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            sys.exit(f"bench: {contestant.name}: asked for the file it doesn't answer: {error}")
+        yield answer
 
 
 @contextlib.contextmanager
