@@ -19,7 +19,7 @@ from typing import IO, Self
 
 from benchmarking.certificate import HOST
 from benchmarking.lineup import Contestant
-from benchmarking.processes import cpu_of
+from benchmarking.processes import cpu_of, wait_until_quiet
 from benchmarking.shelf import Shelf
 
 PARTS = 16  # as Ollama does
@@ -87,10 +87,7 @@ def waiting(contestant: Contestant, shelf: Shelf, count: int) -> Iterator[list[N
     """Yield that many nodes, each with its link and a curl that has started and waits for its orders."""
     with contextlib.ExitStack() as stack:
         nodes = [stack.enter_context(Node(address_of(each), _orders(contestant, shelf, each), shelf.size)) for each in range(count)]
-        before, used = -1.0, 0.0
-        while used != before:
-            time.sleep(0.1)
-            before, used = used, cpu_of_clients(nodes)
+        wait_until_quiet([each.process.pid for each in nodes if each.process])
         yield nodes
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 _WHOLE_PROCESS = 2  # CPUCLOCK_SCHED
+_LOOK = 0.2  # seconds between two looks
+_NEXT_TO_NOTHING = 0.01  # of a core
 
 
 def cpu_of(pid: int) -> float:
@@ -22,6 +25,14 @@ def peak_of(pid: int) -> int:
     """Return the peak memory of the largest of a process and its children, in bytes."""
     texts = [Path(f"/proc/{each}/status").read_text() for each in family(pid)]
     return max(int(line.split()[1]) * 1024 for text in texts for line in text.splitlines() if line.startswith("VmHWM"))
+
+
+def wait_until_quiet(pids: Collection[int], *, most: float = 10.0) -> None:
+    """Return when processes and their children use next to nothing, or after ``most`` seconds."""
+    until, before, used = time.monotonic() + most, -1.0, sum(map(cpu_of, pids))
+    while used - before > _LOOK * _NEXT_TO_NOTHING and time.monotonic() < until:
+        time.sleep(_LOOK)
+        before, used = used, sum(map(cpu_of, pids))
 
 
 def family(pid: int) -> list[int]:
