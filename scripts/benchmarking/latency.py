@@ -20,7 +20,7 @@ from registry.content.manifest import MANIFEST_TYPE
 
 PROGRAM = Path(__file__).with_name("probe.py")
 ADDRESS = "127.0.0.2"  # no node's
-CONNECTIONS = 32
+CONNECTIONS = 32  # when all of them still wait for answers, the next request waits for one of them, and its time counts from when it was due
 
 
 @dataclass(slots=True)
