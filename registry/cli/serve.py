@@ -57,6 +57,12 @@ def _knows_anybody(home: Home) -> bool:
     metavar="HOST:PORT",
     help="A second listener that hands out blobs by link over plain HTTP, while manifests and tokens go over TLS.",
 )
+@click.option(
+    "--metrics-listen",
+    default="",
+    metavar="HOST:PORT",
+    help="A listener for Prometheus, plain HTTP: /metrics says what is counted; it names no node and no model.",
+)
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The server's own state.  [default: HOME/server]")
 @click.option(
     "--name",
@@ -99,6 +105,7 @@ def serve_command(
     client_ca: Path | None,
     plain_http: bool,
     blob_listen: str,
+    metrics_listen: str,
     state: Path | None,
     names: tuple[str, ...],
     clock_skew: int,
@@ -140,6 +147,9 @@ def serve_command(
         raise Usage("--blob-listen is for a server that speaks TLS", why="without it every blob goes over plain HTTP already")
     if data_plane:
         settings.output.warn("blobs go over plain HTTP: whoever sits on the network can read them, though not change them unnoticed")
+    watched = _address(metrics_listen) if metrics_listen else None
+    if watched and not _is_loopback(watched[0]):
+        settings.output.warn("metrics go over plain HTTP to whoever reaches them: they name nobody, but say how busy this site is")
     if not anonymous_pull and not _knows_anybody(home):
         settings.output.warn("no node is enrolled yet, so every pull will be refused, and counts as a knock: airlock node pending")
     logging.basicConfig(format="airlock: %(message)s", level=logging.WARNING if settings.quiet else logging.INFO)
@@ -163,6 +173,7 @@ def serve_command(
             tls=(tls_cert, tls_key) if tls_cert and tls_key else None,
             client_ca=client_ca,
             blob_listen=data_plane,
+            metrics_listen=watched,
             workers=workers,
             max_rate=max_rate or 0,
             max_connections=max_connections,

@@ -2,10 +2,13 @@
 
 The file is canonical JSON and is replaced as a whole (``<home>/published/view.json``); quarantined and withdrawn releases don't appear in it::
 
-    {"nodes":[…],
+    {"accepted":1795000000,"journals":[{"entries":120,"journal":"sha256:…"}],"nodes":[…],
      "releases":[{"manifest":"sha256:…","number":1,"publisher":"<64 hex>","repository":"library/gemma3","state":"promoted",
        "statement":"sha256:…","tag":"270m"},…],
-     "rules":[…],"sequence":7,"site":"<site id>","tokens":[…],"v":1,"withdrawn":[…]}
+     "rules":[…],"sequence":7,"site":"<site id>","tokens":[…],"v":2,"withdrawn":[…]}
+
+``accepted`` is when the newest set was imported whole (Unix seconds; null before the first), ``journals`` how many lines of each access journal,
+which is named by the digest of its first line, the site's log has on record: so that whoever watches the server sees both grow old.
 
 :mod:`registry.content.callers` describes ``nodes``, ``rules`` and ``tokens``.
 """
@@ -13,8 +16,8 @@ The file is canonical JSON and is replaced as a whole (``<home>/published/view.j
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from registry.content.callers import AccessRule, KnownNode, KnownToken, parse_nodes, parse_rules, parse_tokens
@@ -26,11 +29,11 @@ from registry.errors import FormatRefused
 __all__ = ["MAX_VIEW_BYTES", "PublishedRelease", "Resolver", "ServedState", "View", "WithdrawnRelease", "parse_view", "withdrawn_by_name"]
 
 MAX_VIEW_BYTES = 64 * 1024 * 1024
-_VERSION = 1
+_VERSION = 2
 _LARGEST_NUMBER = 999_999_999
 _SITE = re.compile(r"[!-~]{1,128}\Z")
 _PUBLISHER = re.compile(r"[0-9a-f]{64}\Z")
-_MEMBERS = {"v", "site", "sequence", "releases", "withdrawn", "nodes", "rules", "tokens"}
+_MEMBERS = {"v", "site", "sequence", "releases", "withdrawn", "nodes", "rules", "tokens", "accepted", "journals"}
 _RELEASE_MEMBERS = {"publisher", "repository", "tag", "number", "state", "manifest", "statement"}
 
 
@@ -71,7 +74,10 @@ class WithdrawnRelease:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything a site serves, and whom it knows; ``sequence`` (0 to 2^53 − 1) grows with every change of what is published."""
+    """Everything a site serves, and whom it knows; ``sequence`` (0 to 2^53 − 1) grows with every change of what is published.
+
+    ``accepted`` is Unix seconds, or None; ``journals`` has a number of lines (1 to 2^53 − 1) for each access journal.
+    """
 
     site: str
     sequence: int
@@ -80,6 +86,8 @@ class View:
     nodes: tuple[KnownNode, ...] = ()
     rules: tuple[AccessRule, ...] = ()
     tokens: tuple[KnownToken, ...] = ()
+    accepted: int | None = None
+    journals: Mapping[Digest, int] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes, releases sorted by repository, tag and number.
@@ -111,6 +119,8 @@ class View:
                 "nodes": [each.as_json() for each in sorted(self.nodes, key=lambda node: node.name)],
                 "rules": [each.as_json() for each in sorted(self.rules)],
                 "tokens": [each.as_json() for each in sorted(self.tokens, key=lambda token: token.name)],
+                "accepted": self.accepted,
+                "journals": [{"journal": journal, "entries": entries} for journal, entries in sorted(self.journals.items())],
             }
         )
         try:
@@ -124,10 +134,13 @@ def parse_view(data: bytes, *, what: str = "published view") -> View:
     """Return the view that ``data`` describes.
 
     Raises:
-        FormatRefused: not the canonical bytes of a version 1 view, members unknown or missing, releases unsorted, one
+        FormatRefused: not the canonical bytes of a version 2 view, members unknown or missing, releases unsorted, one
             (repository, tag, number) twice, or two promoted releases for one (repository, tag).
     """
     document = load(data, what=what, limit=MAX_VIEW_BYTES)
+    if isinstance(document, dict) and document.get("v") == _VERSION - 1:
+        hint = "the next command that opens the site writes it anew, such as: airlock journal checkpoint"
+        raise FormatRefused(f"{what}: written by an airlock before this one", hint=hint)
     if not isinstance(document, dict) or document.keys() != _MEMBERS:
         raise FormatRefused(f"{what}: not a published view", why=f"expected exactly the members {', '.join(sorted(_MEMBERS))}")
     if type(document["v"]) is not int or document["v"] != _VERSION:
@@ -147,7 +160,8 @@ def parse_view(data: bytes, *, what: str = "published view") -> View:
     if sorted(withdrawn, key=_order) != list(withdrawn):
         raise FormatRefused(f"{what}: its withdrawn releases are not sorted")
     nodes, rules, tokens = parse_nodes(document["nodes"], what), parse_rules(document["rules"], what), parse_tokens(document["tokens"], what)
-    return View(site, sequence, releases, withdrawn, nodes, rules, tokens)
+    accepted, journals = _accepted(document["accepted"], what), _journals(document["journals"], what)
+    return View(site, sequence, releases, withdrawn, nodes, rules, tokens, accepted, journals)
 
 
 class Resolver:
@@ -201,6 +215,28 @@ def _withdrawn(entry: object, what: str) -> WithdrawnRelease:
         {**{name: entry[name] for name in entry if name != "why"}, "publisher": "0" * 64, "state": "approved", "statement": entry["manifest"]}, what
     )
     return WithdrawnRelease(as_served.repository, as_served.tag, as_served.number, as_served.manifest, why)
+
+
+def _accepted(value: object, what: str) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value <= MAX_INTEGER):
+        raise FormatRefused(f"{what}: accepted is neither Unix seconds nor null")
+    return value
+
+
+def _journals(entries: object, what: str) -> dict[Digest, int]:
+    if not isinstance(entries, list):
+        raise FormatRefused(f"{what}: journals is not a list")
+    journals: dict[Digest, int] = {}
+    for entry in entries:
+        if not isinstance(entry, dict) or entry.keys() != {"journal", "entries"}:
+            raise FormatRefused(f"{what}: not a journal")
+        journal, lines = parse_digest(entry["journal"], what=what), entry["entries"]
+        if type(lines) is not int or not 1 <= lines <= MAX_INTEGER:
+            raise FormatRefused(f"{what}: entries is not a number of lines")
+        if journals and journal <= max(journals):
+            raise FormatRefused(f"{what}: its journals are not sorted, or one stands there twice")
+        journals[journal] = lines
+    return journals
 
 
 def _order(release: PublishedRelease | WithdrawnRelease) -> tuple[str, str, int]:

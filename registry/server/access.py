@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 
 from registry.content.callers import EVERYONE, TEST, AccessRule
 from registry.content.view import ServedState
+from registry.server.reasons import Reason
 
 __all__ = ["ANONYMOUS", "Access", "Allow", "Caller", "Deny"]
 
@@ -44,9 +45,10 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """The caller may not have it; ``reason`` is a sentence for the caller and for the journal."""
+    """The caller may not have it; ``reason`` is a sentence for the caller and for the journal, ``kind`` the same in one word."""
 
     reason: str
+    kind: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,12 @@ class Access:
         if self.anonymous_pull:
             return Allow()
         if not who.known:
-            return Deny("this registry serves only nodes that it knows")
+            return Deny("this registry serves only nodes that it knows", Reason.CHALLENGED)
         if repository and not _matches(repository, self._patterns(who)):
-            return Deny(f"{who.name} may not pull from {repository}; ask the registry's operator")
+            return Deny(f"{who.name} may not pull from {repository}; ask the registry's operator", Reason.NOT_ALLOWED)
         if state is ServedState.APPROVED and TEST not in who.groups:
-            return Deny(f"{who.name} may pull this release once it is promoted; until then only the group {TEST} may")
+            sentence = f"{who.name} may pull this release once it is promoted; until then only the group {TEST} may"
+            return Deny(sentence, Reason.NOT_PROMOTED)
         return Allow()
 
     def _patterns(self, who: Caller) -> Iterable[str]:

@@ -17,8 +17,11 @@ from registry.server.capability import LIFETIME, PREFIX, Capability, read_capabi
 from registry.server.gate import Gate
 from registry.server.hosts import Hosts, name_of, port_of
 from registry.server.listings import Listings
-from registry.server.oci import BLOB, MANIFEST, REFERRERS, TAGS, answer, error
+from registry.server.metrics import Tally
+from registry.server.oci import answer, error
+from registry.server.reasons import Reason
 from registry.server.referrers import ARTIFACT_TYPE, EMPTY, EMPTY_DIGEST
+from registry.server.routes import Route, parse_target
 from registry.server.token_endpoint import TokenEndpoint
 from registry.server.transfers import Transfers
 
@@ -44,6 +47,7 @@ class App:
     token_endpoint: TokenEndpoint
     transfers: Transfers
     hosts: Hosts
+    tally: Tally
     redirect_host: str = ""
     capability_seconds: int = LIFETIME
     blob_port: int | None = None
@@ -66,42 +70,49 @@ class App:
         if task is not None:
             self.running.add(task)
             task.add_done_callback(self.running.discard)
-        target = request.raw_path
-        if target.startswith(PREFIX):
-            return self._capability(request, target)
-        path = target.partition("?")[0]
-        if request.method in _READS and path == "/healthz":
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        route, names = parse_target(request.raw_path)
+        response = self._answer(request, route, names)
+        self.tally.answered(route, response.status, loop.time() - began)
+        return response
+
+    def _answer(self, request: web.BaseRequest, route: Route, names: dict[str, str]) -> web.StreamResponse:
+        if route is Route.LINK:
+            return self._link(request)
+        reads = request.method in _READS
+        if reads and route is Route.HEALTH:
             return self._health()
         if not self.gate.anonymous_pull and not self.hosts.accept(request):
-            self.gate.deny(request, ANONYMOUS, "", "asked for by another host name")
+            self.gate.deny(request, ANONYMOUS, "", Reason.OTHER_HOST, "asked for by another host name")
             return error(421, "DENIED", _OTHER_NAME)
-        if path == "/v2" or path.startswith("/v2/"):
-            return self._distribution(request, path)
-        if request.method == "GET" and path == "/token":
+        if route is Route.TOKEN and request.method == "GET":
             return self.token_endpoint.answer(request)
-        return error(404, "UNSUPPORTED", "there is nothing here; this registry answers below /v2/")
-
-    def _distribution(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        if request.method not in _READS:
-            self.gate.deny(request, ANONYMOUS, "", f"{request.method[:20]} is not served")
+        path = request.raw_path.partition("?")[0]
+        if path != "/v2" and not path.startswith("/v2/"):
+            return error(404, "UNSUPPORTED", "there is nothing here; this registry answers below /v2/")
+        if not reads:
+            self.gate.deny(request, ANONYMOUS, "", Reason.NOT_A_READ, f"{request.method[:20]} is not served")
             return error(405, "UNSUPPORTED", _ONLY_PULL, headers={"Allow": "GET, HEAD"})
-        if match := MANIFEST.match(path):
-            return self._manifest(request, match["repository"].lower(), match["reference"])
-        if match := BLOB.match(path):
-            return self._blob(request, match["repository"].lower(), match["digest"])
-        match = TAGS.match(path) or REFERRERS.match(path)
-        repository = match["repository"].lower() if match else ""
+        if route is Route.MANIFEST:
+            return self._manifest(request, names["repository"], names["reference"])
+        if route is Route.BLOB:
+            return self._blob(request, names["repository"], names["digest"])
+        return self._listed(request, route, path, names)
+
+    def _listed(self, request: web.BaseRequest, route: Route, path: str, names: dict[str, str]) -> web.StreamResponse:
+        repository = names.get("repository", "")
         who = self.gate.who(request, repository)
         if refusal := self.gate.refusal(request, who, repository, None):
             return refusal
-        if match and match.re is TAGS:
+        if route is Route.TAGS:
             return self._listings.tags(request, who, path, repository)
-        if match:
-            digest = _digest(match["digest"])
+        if route is Route.REFERRERS:
+            digest = _digest(names["digest"])
             return self._listings.referrers(request, who, repository, digest) if digest else error(400, "DIGEST_INVALID", _BAD_DIGEST)
-        if path == "/v2/_catalog":
+        if route is Route.CATALOG:
             return self._listings.catalog(request, who, path)
-        if path in ("/v2/", "/v2"):
+        if route is Route.BASE:
             return answer(b"{}")
         return error(404, "NAME_INVALID", "no manifest and no blob can have this path; names look like library/gemma3")
 
@@ -117,7 +128,9 @@ class App:
         if release is None:
             name = reference if ":" in reference else reference.lower()
             if gone := offer.withdrawn.get((repository, name)):
-                return error(403, "DENIED", f"{gone.repository}:{gone.tag}-r{gone.number} was withdrawn: {gone.why}")
+                sentence = f"{gone.repository}:{gone.tag}-r{gone.number} was withdrawn: {gone.why}"
+                self.gate.deny(request, who, repository, Reason.WITHDRAWN, sentence)
+                return error(403, "DENIED", sentence)
             if offer.resolver.knows(repository):
                 return error(404, "MANIFEST_UNKNOWN", "this model is not served under this tag or digest")
             return error(404, "NAME_UNKNOWN", "this model is not served here")
@@ -155,19 +168,20 @@ class App:
             return answer(status=307, headers={"Location": location})
         return self.transfers.send(request, who, digest, blob.size, allowed=lambda: self._still(capability), location=location)
 
-    def _capability(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
+    def _link(self, request: web.BaseRequest) -> web.StreamResponse:
         gate = self.gate
         if request.method not in _READS:
             return error(405, "UNSUPPORTED", _ONLY_PULL, headers={"Allow": "GET, HEAD"})
-        capability = read_capability(gate.secrets, target, now=gate.now())
+        capability = read_capability(gate.secrets, request.raw_path, now=gate.now())
         if capability is None:
-            gate.deny(request, ANONYMOUS, "", "capability not valid or expired")
+            gate.deny(request, ANONYMOUS, "", Reason.BAD_LINK, "capability not valid or expired")
             return error(403, "DENIED", _BAD_LINK)
         # Asked again for each part, and while it is sent: what is no longer served, or no longer allowed, ends here within seconds.
         found = self._decide_again(capability)
         if isinstance(found, web.Response):
             reason = "a link that is no longer good" if found.status == 404 else "a link whose caller may no longer"
-            gate.deny(request, Caller(capability.caller, capability.caller.rpartition(".")[0] or "-"), capability.repository, reason)
+            who = Caller(capability.caller, capability.caller.rpartition(".")[0] or "-")
+            gate.deny(request, who, capability.repository, Reason.ENDED_LINK, reason)
             return found
         who, size = found
         return self.transfers.send(request, who, capability.digest, size, allowed=lambda: self._still(capability))

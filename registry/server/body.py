@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from io import FileIO
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from registry.server.pump import NoZeroCopy, Pump, Sending
 from registry.server.ranges import Span
 from registry.server.turns import Turns
 
-__all__ = ["FileResponse", "Lanes", "open_checked"]
+__all__ = ["FileResponse", "Lanes", "Outcome", "open_checked"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +46,16 @@ def open_checked(path: Path, size: int) -> FileIO:
     return FileIO(descriptor, "rb")
 
 
+class Outcome(StrEnum):
+    """How a body came to its end."""
+
+    WHOLE = "whole"
+    LEFT = "left"
+    NO_LONGER_ALLOWED = "no_longer_allowed"
+    STALLED = "stalled"
+    FAILED = "failed"
+
+
 @dataclass(slots=True)
 class Lanes:
     """How the bodies of one process share it: the ``pace`` of all, the ``pump`` for what goes without a copy, ``turns`` for what is copied."""
@@ -57,13 +68,14 @@ class Lanes:
 class FileResponse(web.StreamResponse):
     """Answers with ``span`` of ``file`` to ``caller`` and closes the file, whatever happens.
 
-    ``sent`` bytes went out so far; :meth:`abort` ends it in the middle.
+    ``sent`` bytes went out so far; :meth:`abort` ends it in the middle; ``outcome`` is right once it has ended.
     """
 
     def __init__(self, file: FileIO, span: Span, *, status: int, headers: Mapping[str, str], lanes: Lanes, caller: str) -> None:
         super().__init__(status=status, headers=headers)
         self.content_length = span.count
         self.sent = 0
+        self.outcome = Outcome.LEFT
         self._file = file
         self._span = span
         self._lanes = lanes
@@ -71,8 +83,9 @@ class FileResponse(web.StreamResponse):
         self._transport: asyncio.Transport | None = None
         self._sending: Sending | None = None
 
-    def abort(self) -> None:
+    def abort(self, why: Outcome) -> None:
         """Close the connection at once: it is all that tells a client that what it was promised ends here."""
+        self.outcome = why
         if self._transport is not None:
             self._transport.abort()
         if self._sending is not None:
@@ -85,9 +98,11 @@ class FileResponse(web.StreamResponse):
             try:
                 if writer is not None:  # else aiohttp had answered already
                     await self._send(request, writer)
+                    self.outcome = Outcome.WHOLE
             except ConnectionError:
                 raise
             except OSError as error:
+                self.outcome = Outcome.FAILED
                 _log.warning("blob %s: can't be read any further: %s", Path(str(self._file.name)).name, error.strerror)
                 raise ConnectionResetError from error  # the headers are out: only closing tells the client
         return writer

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.server.capability import LIFETIME
 from registry.server.node_auth import WINDOW
-from registry.server.tls import server_context
+from registry.server.tls import ServerTls, server_tls
 
 __all__ = ["ServerConfig"]
 
@@ -25,8 +24,9 @@ class ServerConfig:
     own names.  ``window`` is how many seconds a node's clock may differ.
 
     ``tls`` is the certificate and its key, ``client_ca`` whose client certificates are believed.  ``blob_listen`` is the host and port of a second
-    listener that hands out blobs by link over plain HTTP.  ``workers`` is the number of processes; ``max_rate`` (bytes per second, 0: none) is for
-    all of them together, ``max_connections`` and ``max_downloads`` of one node are for each.
+    listener that hands out blobs by link over plain HTTP, ``metrics_listen`` those of one that says what is counted.  ``workers`` is the number of
+    processes; ``max_rate`` (bytes per second, 0: none) is for all of them together, ``max_connections`` and ``max_downloads`` of one node are for
+    each.
     """
 
     blobs: Path
@@ -43,11 +43,12 @@ class ServerConfig:
     tls: tuple[Path, Path] | None = None
     client_ca: Path | None = None
     blob_listen: tuple[str, int] | None = None
+    metrics_listen: tuple[str, int] | None = None
     workers: int = 1
     max_rate: float = 0.0
     max_connections: int = 2048
     max_downloads: int = 64
 
-    def context(self) -> ssl.SSLContext | None:
-        """Return the TLS context as the files say now, or None for plain HTTP."""
-        return server_context(*self.tls, self.client_ca) if self.tls else None
+    def tls_now(self) -> ServerTls | None:
+        """Return what the TLS files say now, or None for plain HTTP."""
+        return server_tls(*self.tls, self.client_ca) if self.tls else None

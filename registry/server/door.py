@@ -10,10 +10,11 @@ import asyncio
 import errno
 import logging
 import socket
-import ssl
 
+from registry.server.metrics import CONNECTIONS_DROPPED
 from registry.server.places import Full, Place, Places
 from registry.server.protocol import HttpServer
+from registry.server.tls import ServerTls
 
 __all__ = ["Door"]
 
@@ -27,11 +28,11 @@ _log = logging.getLogger(__name__)
 
 
 class Door:
-    """Leads who comes to ``server``; ``context`` is for TLS and may be replaced: connections that are there keep theirs."""
+    """Leads who comes to ``server``; ``tls`` may be replaced: connections that are there keep what they have."""
 
-    def __init__(self, listening: socket.socket, places: Places, server: HttpServer, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, listening: socket.socket, places: Places, server: HttpServer, tls: ServerTls | None = None) -> None:
         """Closed at first."""
-        self.context = context
+        self.tls = tls
         self._listening, self._places, self._server = listening, places, server
         self._loop = asyncio.get_running_loop()
         self._entering: set[asyncio.Task[None]] = set()
@@ -84,16 +85,18 @@ class Door:
 
     async def _enter(self, connection: socket.socket, place: Place) -> None:
         protocol = self._server.protocol(place)
-        if self.context is None:
+        if self.tls is None:
             await self._loop.connect_accepted_socket(lambda: protocol, connection)
         else:
             await self._loop.connect_accepted_socket(
-                lambda: protocol, connection, ssl=self.context, ssl_handshake_timeout=_HANDSHAKE, ssl_shutdown_timeout=_GOODBYE
+                lambda: protocol, connection, ssl=self.tls.context, ssl_handshake_timeout=_HANDSHAKE, ssl_shutdown_timeout=_GOODBYE
             )
 
     def _entered(self, task: asyncio.Task[None], connection: socket.socket, place: Place) -> None:
         self._entering.discard(task)
         if task.cancelled() or task.exception() is not None:
+            if place.taken:  # nobody else needed it
+                self._server.tally.count(CONNECTIONS_DROPPED, "handshake")
             # No handshake: not TLS, too slow, dropped for somebody else, or gone.  An everyday event, like any client that leaves early.
             place.leave()
             connection.close()

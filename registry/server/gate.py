@@ -14,8 +14,10 @@ from registry.server import tokens
 from registry.server.access import ANONYMOUS, Access, Allow, Caller, Deny
 from registry.server.hosts import host_of
 from registry.server.journal import Journal
+from registry.server.metrics import REFUSALS, Tally
 from registry.server.node_auth import SERVICE
 from registry.server.oci import error
+from registry.server.reasons import Reason
 from registry.server.secret import Secrets
 from registry.server.watch import Watch
 
@@ -32,6 +34,7 @@ class Gate:
     anonymous_pull: bool
     secrets: Secrets
     journal: Journal
+    tally: Tally
     now: Callable[[], float]
 
     def who(self, request: web.BaseRequest, repository: str) -> Caller:
@@ -55,7 +58,7 @@ class Gate:
         decision = self.decide(who, repository, state)
         if not isinstance(decision, Deny):
             return None
-        self.deny(request, who, repository, decision.reason)
+        self.deny(request, who, repository, decision.kind, decision.reason)
         if who.known:
             return error(403, "DENIED", decision.reason)
         scope = f',scope="repository:{repository}:pull"' if repository else ""
@@ -71,9 +74,10 @@ class Gate:
             return error(503, "UNAVAILABLE", "the registry can't keep its journal; ask its operator")
         return None
 
-    def deny(self, request: web.BaseRequest, who: Caller, repository: str, reason: str) -> None:
-        """Write down a refusal."""
-        self.journal.denied(reason, node=who.name, peer=peer_of(request), repository=repository)
+    def deny(self, request: web.BaseRequest, who: Caller, repository: str, reason: Reason, sentence: str) -> None:
+        """Count a refusal and write it down."""
+        self.tally.count(REFUSALS, reason)
+        self.journal.denied(sentence, node=who.name, peer=peer_of(request), repository=repository)
 
 
 def peer_of(request: web.BaseRequest) -> str:

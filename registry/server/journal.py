@@ -13,6 +13,7 @@ down, the next one says how many were ``suppressed``.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from pathlib import Path
 from registry.content import canonical
 from registry.content.digest import Digest, digest_of
 from registry.errors import FormatRefused, StoreFailed
+from registry.server.metrics import JOURNAL_FAILURES, JOURNAL_LINES, Tally
 from registry.store.access_journal import FIRST, LONGEST_LINE
 from registry.store.files import storage_errors
 
@@ -32,17 +34,23 @@ _DENIALS_AT_ONCE = 100
 _KNOCK_EVERY = 3600.0
 _KNOCKS_REMEMBERED = 1000
 
+_log = logging.getLogger(__name__)
+
 
 class Journal:
     """Appends to one file.  The workers of a server each open it themselves and take turns by its lock."""
 
-    def __init__(self, path: Path, *, now: Callable[[], float]) -> None:
-        """Open or create the journal and continue its chain; ``now`` gives Unix seconds.
+    def __init__(self, path: Path, *, now: Callable[[], float], tally: Tally) -> None:
+        """Open or create the journal and continue its chain; ``now`` gives Unix seconds, ``tally`` counts lines.
 
         Raises:
             StoreFailed: unwritable, or its last line isn't one of ours.
         """
-        self._now = now
+        self._now, self._tally = now, tally
+        self._unsynced: float | None = None
+        self._syncing: float | None = None
+        self._failed = ""
+        self._first = FIRST
         self._allowance = float(_DENIALS_AT_ONCE)
         self._last_denial = now()
         self._suppressed = 0
@@ -61,8 +69,10 @@ class Journal:
         """Record that a manifest or a blob (``verb``) was handed out, before it is.
 
         Raises:
-            OSError: it can't be written down; then it must not be handed out.
+            OSError: it can't be written down, or what was written can't be made durable; then it must not be handed out.
         """
+        if self._failed:
+            raise OSError(None, self._failed)
         self._append({"verb": verb, "node": node, "peer": peer, "repository": repository, "digest": digest})
 
     def denied(self, reason: str, *, node: str, peer: str, repository: str) -> None:
@@ -86,6 +96,7 @@ class Journal:
         self._last_denial = now
         if self._allowance < 1:
             self._suppressed += 1
+            self._tally.count(JOURNAL_LINES, "suppressed")
             return
         self._allowance -= 1
         if self._suppressed:
@@ -94,6 +105,43 @@ class Journal:
             self._append(entry)
             self._suppressed = 0
 
+    def lag(self) -> float:
+        """Return how many seconds the oldest line of this process has waited that is written and not yet durable."""
+        waiting = [since for since in (self._unsynced, self._syncing) if since is not None]
+        return max(0.0, self._now() - min(waiting)) if waiting else 0.0
+
+    def sync(self) -> None:
+        """Make what was written durable; may take as long as the disk does, and runs beside the loop.  While it fails, nothing is handed out."""
+        since, self._unsynced = self._unsynced, None
+        if since is None:
+            return
+        self._syncing = since
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            self._unsynced, self._failed = since, str(error.strerror)
+            self._tally.count(JOURNAL_FAILURES)
+            _log.error("nothing is handed out: the access journal can't be made durable: %s", error.strerror)
+        else:
+            self._failed = ""
+        finally:
+            self._syncing = None
+
+    def length(self) -> tuple[Digest, int]:
+        """Return the digest of the first line, which names a journal, and the number of lines of all workers; FIRST and 0 where there is none yet.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        with _turn(self._descriptor):
+            try:
+                count, _, _ = _resume(self._descriptor)
+            except FormatRefused as refusal:
+                raise OSError(None, str(refusal)) from None
+        if self._first == FIRST and count:
+            self._first = digest_of(os.pread(self._descriptor, LONGEST_LINE, 0).partition(b"\n")[0])
+        return self._first, count
+
     def close(self) -> None:
         """Make what was written durable."""
         with suppress(OSError):
@@ -101,6 +149,16 @@ class Journal:
         os.close(self._descriptor)
 
     def _append(self, entry: dict[str, object]) -> None:
+        try:
+            self._write(entry)
+        except OSError:
+            self._tally.count(JOURNAL_FAILURES)
+            raise
+        self._tally.count(JOURNAL_LINES, str(entry["verb"]))
+        if self._unsynced is None:
+            self._unsynced = self._now()
+
+    def _write(self, entry: dict[str, object]) -> None:
         time = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         with _turn(self._descriptor):
             if os.fstat(self._descriptor).st_size != self._end:  # another worker's turn was in between, or its half line

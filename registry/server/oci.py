@@ -1,4 +1,4 @@
-"""The answers of the OCI distribution specification 1.1, pull side: errors, headers, paths."""
+"""The answers of the OCI distribution specification 1.1, pull side: errors, headers, pages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-__all__ = ["BLOB", "COMMON_HEADERS", "MANIFEST", "REFERRERS", "TAGS", "answer", "error", "page"]
-
-_NAME = r"(?P<repository>[A-Za-z0-9_][A-Za-z0-9_-]{0,79}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,79})"
-# Nothing is ever decoded: no name that Ollama accepts needs an escape, so a path that holds one names nothing.
-MANIFEST = re.compile(rf"/v2/{_NAME}/manifests/(?P<reference>[A-Za-z0-9_][A-Za-z0-9_.:-]{{0,127}})\Z")
-TAGS = re.compile(rf"/v2/{_NAME}/tags/list\Z")
-REFERRERS = re.compile(rf"/v2/{_NAME}/referrers/(?P<digest>[A-Za-z0-9_.:+-]{{1,200}})\Z")
-BLOB = re.compile(rf"/v2/{_NAME}/blobs/(?P<digest>[A-Za-z0-9_.:+-]{{1,200}})\Z")
+__all__ = ["COMMON_HEADERS", "answer", "error", "page"]
 
 _COUNT = re.compile(r"[0-9]{1,6}\Z")
 

@@ -41,7 +41,8 @@ class Offer:
     """Everything that can be pulled at one moment.
 
     ``manifests`` holds what was read; ``unreadable`` says for each other manifest of the view why its releases are not served;
-    ``withdrawn`` what is no longer served, by (repository, tag or digest).
+    ``withdrawn`` what is no longer served, by (repository, tag or digest).  ``nodes`` is how many are enrolled, ``accepted`` and ``noted`` are the
+    view's (:class:`registry.content.view.View`).
     """
 
     sequence: int
@@ -53,6 +54,9 @@ class Offer:
     withdrawn: Mapping[tuple[str, str], WithdrawnRelease] = field(default_factory=dict)
     callers: Callers = NOBODY
     rules: tuple[AccessRule, ...] = ()
+    nodes: int = 0
+    accepted: int | None = None
+    noted: Mapping[Digest, int] = field(default_factory=dict)
 
     def blob(self, repository: str, digest: Digest) -> ServedBlob | None:
         """Return the blob if a served release of ``repository``, in any letter case, is made of it."""
@@ -92,7 +96,20 @@ def make_offer(view: View, read: Callable[[Digest], bytes], known: Mapping[Diges
         for blob in manifests[release.manifest].manifest.blobs:
             blobs[release.repository, blob.digest] = ServedBlob(blob.size, release)
     callers = Callers(view.nodes, view.tokens)
-    return Offer(view.sequence, releases, Resolver(releases), manifests, blobs, unreadable, withdrawn_by_name(view.withdrawn), callers, view.rules)
+    return Offer(
+        view.sequence,
+        releases,
+        Resolver(releases),
+        manifests,
+        blobs,
+        unreadable,
+        withdrawn_by_name(view.withdrawn),
+        callers,
+        view.rules,
+        len(view.nodes),
+        view.accepted,
+        view.journals,
+    )
 
 
 def _checked(digest: Digest, data: bytes) -> ServedManifest:

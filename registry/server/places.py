@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from enum import Enum
+from enum import StrEnum
+
+from registry.server.metrics import CONNECTIONS, CONNECTIONS_DROPPED, CONNECTIONS_OPEN, Tally
 
 __all__ = ["Full", "Place", "Places"]
 
 _LARGEST_SHARE = 4  # one address may have a quarter of all places
 
 
-class Full(Enum):
+class Full(StrEnum):
     """Why there is no place."""
 
     ADDRESS = "address"
-    ALL = "all"
+    ALL = "full"
 
 
 class Place:
@@ -49,32 +51,31 @@ class Place:
 class Places:
     """``most`` places in one process, for all its listeners together."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, tally: Tally) -> None:
         """All are free."""
+        self._tally = tally
         self._most = most
         self._by_address: Counter[str] = Counter()
         self._taken = 0
         self.waiting: OrderedDict[Place, None] = OrderedDict()
         """Places without a request, those that wait longest first."""
 
-    @property
-    def taken(self) -> int:
-        """How many places are taken."""
-        return self._taken
-
     def take(self, address: str, drop: Callable[[], object]) -> Place | Full:
         """Return a place for a new connection from ``address``, or why there is none."""
+        self._tally.count(CONNECTIONS)
         if self._by_address[address] >= max(1, self._most // _LARGEST_SHARE):
-            return Full.ADDRESS
-        if self.taken >= self._most:
+            return self._refuse(Full.ADDRESS)
+        if self._taken >= self._most:
             if not self.waiting:
-                return Full.ALL
-            oldest, _ = self.waiting.popitem(last=False)
+                return self._refuse(Full.ALL)
+            oldest = next(iter(self.waiting))
+            self._tally.count(CONNECTIONS_DROPPED, "gave_way")
             self.vacate(oldest)
             oldest.drop()
         place = Place(self, address, drop)
         self._by_address[address] += 1
         self._taken += 1
+        self._tally.set(CONNECTIONS_OPEN, self._taken)
         self.waiting[place] = None
         return place
 
@@ -84,7 +85,12 @@ class Places:
             return
         place.taken = False
         self._taken -= 1
+        self._tally.set(CONNECTIONS_OPEN, self._taken)
         self.waiting.pop(place, None)
         self._by_address[place.address] -= 1
         if not self._by_address[place.address]:
             del self._by_address[place.address]
+
+    def _refuse(self, why: Full) -> Full:
+        self._tally.count(CONNECTIONS_DROPPED, why)
+        return why

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from registry.server.metrics import CONNECTIONS_DROPPED, REFUSALS, Tally
 from registry.server.oci import error
 from registry.server.places import Place
+from registry.server.reasons import Reason
+from registry.server.routes import Route
 
 __all__ = ["HttpServer"]
 
@@ -24,7 +28,11 @@ _log = logging.getLogger(__name__)
 
 
 class HttpServer(web.Server):
-    """aiohttp's low-level server with our limits."""
+    """aiohttp's low-level server with our limits; ``tally`` counts what no handler sees."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], tally: Tally) -> None:
+        super().__init__(handler)
+        self.tally = tally
 
     def protocol(self, place: Place) -> web.RequestHandler:
         """Return the protocol for the new connection that has this place."""
@@ -47,7 +55,7 @@ class _Connection(web.RequestHandler):
 
     def __init__(self, server: HttpServer, place: Place, **settings: Any) -> None:
         super().__init__(server, **settings)
-        self._place = place
+        self._place, self._tally = place, server.tally
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; whoever has said nothing whole for a while is dropped."""
@@ -72,6 +80,7 @@ class _Connection(web.RequestHandler):
 
     def _lose_patience(self) -> None:
         if not self._request_count:
+            self._tally.count(CONNECTIONS_DROPPED, "slow")
             self.force_close()
 
     def handle_error(
@@ -81,10 +90,12 @@ class _Connection(web.RequestHandler):
         del message  # the parser quotes what it was sent
         if isinstance(exc, HttpProcessingError):
             _log.info("refused what is not HTTP, or larger than allowed, from %s", request.remote)
+            self._tally.count(REFUSALS, Reason.MALFORMED)
             response = error(status, "UNSUPPORTED", "this is not a request that a registry understands, or it is too large")
         else:
             _log.error("a request of %s was not answered", request.remote, exc_info=exc)
             response = error(500, "UNKNOWN", "the registry could not answer; ask its operator to read its log")
+        self._tally.answered(Route.OTHER, response.status, 0.0)
         if request.writer.output_size > 0:
             raise ConnectionError  # half an answer is out: only closing tells the client
         response.force_close()

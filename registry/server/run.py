@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ from registry.errors import AirlockError, Usage
 from registry.server.config import ServerConfig
 from registry.server.journal import Journal
 from registry.server.listening import bind, url_of
+from registry.server.metrics import WORKER_ENDS, Tallies
 from registry.server.nonces import Nonces
 from registry.server.secret import Secrets
 from registry.server.state import JOURNAL_NAME, KEY_NAME, NONCES_NAME, state_directory
@@ -33,11 +35,12 @@ def serve(config: ServerConfig, *, ready: Callable[[str], None]) -> None:
     """
     if config.client_ca is not None and config.tls is None:
         raise Usage("client certificates need TLS", hint="name --tls-cert and --tls-key")
-    config.context()  # says now, and not in each worker, what is wrong with the files
+    config.tls_now()  # says now, and not in each worker, what is wrong with the files
     with state_directory(config.state) as directory:
         # Made once and closed here: workers then open what is there, and what is wrong with it is said by one voice.
         Secrets(directory / KEY_NAME, now=time.time)
-        Journal(directory / JOURNAL_NAME, now=time.time).close()
+        tallies = Tallies(config.workers)
+        Journal(directory / JOURNAL_NAME, now=time.time, tally=tallies.row(0)).close()
         Nonces(directory / NONCES_NAME).close()
         sockets = _bind(config)
         url = url_of(sockets[0].main, "https" if config.tls else "http")
@@ -49,23 +52,31 @@ def serve(config: ServerConfig, *, ready: Callable[[str], None]) -> None:
         def run(number: int, tell: Callable[[], None], parent: int) -> None:
             for other in sockets[:number] + sockets[number + 1 :]:
                 other.close()
-            work(config, directory, Worker(number, sockets[number], tell, parent))
+            work(config, directory, Worker(number, sockets[number], tallies, tell, parent))
 
         try:
             if config.workers == 1:
-                work(config, directory, Worker(0, sockets[0], lambda: ready(url)))
+                work(config, directory, Worker(0, sockets[0], tallies, lambda: ready(url)))
             else:
-                Workers(config.workers, run, close).run(lambda: ready(url))
+                Workers(config.workers, run, close, lambda: tallies.row(0).count(WORKER_ENDS)).run(lambda: ready(url))
         finally:
             close()
 
 
 def _bind(config: ServerConfig) -> list[Sockets]:
-    main = bind(config.host, config.port, config.workers)
+    bound: list[list[socket.socket]] = []
     try:
-        blobs = bind(*config.blob_listen, config.workers, option="--blob-listen") if config.blob_listen else [None] * config.workers
+        bound.append(bind(config.host, config.port, config.workers))
+        blobs = bind(*config.blob_listen, config.workers, option="--blob-listen") if config.blob_listen else []
+        bound.append(blobs)
+        if config.metrics_listen:
+            bound.append(bind(*config.metrics_listen, 1, option="--metrics-listen"))  # any worker can speak for all
     except AirlockError:
-        for each in main:
+        for each in (listener for listeners in bound for listener in listeners):
             each.close()
         raise
-    return [Sockets(*each) for each in zip(main, blobs, strict=True)]
+    watched = bound[2][0] if config.metrics_listen else None
+    return [
+        Sockets(main, blobs[number] if blobs else None, (watched.dup() if number else watched) if watched else None)
+        for number, main in enumerate(bound[0])
+    ]

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import ssl
 from asyncio import sslproto
+from dataclasses import dataclass
 from pathlib import Path
+
+from cryptography import x509
 
 from registry.errors import AirlockError
 
-__all__ = ["server_context"]
+__all__ = ["ServerTls", "server_tls"]
 
 # asyncio keeps a buffer of 256 KiB for what each connection receives, which is 128 MB for 512 of them; here only requests arrive, and one TLS record
 # has 16 KiB at most (RFC 8446, section 5.1).
 sslproto.SSLProtocol.max_size = 16 << 10
 
 
-def server_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
-    """Return a context for TLS 1.2 and 1.3 that serves ``certificate`` (PEM, with its chain).
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """A context for TLS 1.2 and 1.3, and when the certificate that it serves ends, in Unix seconds."""
+
+    context: ssl.SSLContext
+    expires: float
+
+
+def server_tls(certificate: Path, key: Path, client_ca: Path | None) -> ServerTls:
+    """Return what serves ``certificate`` (PEM, with its chain).
 
     With ``client_ca`` a client may show a certificate that one of these authorities signed; a stock Ollama can't, and is known by its key instead.
 
@@ -34,11 +45,13 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.
             used = str(client_ca)
             context.load_verify_locations(client_ca)
             context.verify_mode = ssl.CERT_OPTIONAL
+            used = str(certificate)
+        expires = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc.timestamp()
     except (OSError, ValueError) as error:
         why = error.reason if isinstance(error, ssl.SSLError) and error.reason else getattr(error, "strerror", None) or str(error)
         hint = "PEM files are needed, the key unencrypted and readable by this user; airlock site tls-init makes a pair"
         raise AirlockError(f"{used}: can't be used for TLS", why=str(why), hint=hint) from error
-    return context
+    return ServerTls(context, expires)
 
 
 def _no_passphrase() -> str:

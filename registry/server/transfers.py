@@ -14,10 +14,12 @@ from registry.content.digest import Digest
 from registry.errors import StoreFailed
 from registry.server import ranges
 from registry.server.access import Caller
-from registry.server.body import FileResponse, Lanes, open_checked
+from registry.server.body import FileResponse, Lanes, Outcome, open_checked
 from registry.server.gate import peer_of
+from registry.server.metrics import REFUSALS, SENT_BYTES, TRANSFER_SECONDS, TRANSFERS, TRANSFERS_ACTIVE, Tally
 from registry.server.oci import COMMON_HEADERS, error
 from registry.server.pace import TooMany
+from registry.server.reasons import Reason
 from registry.store.blobs import blob_path
 
 __all__ = ["Transfers"]
@@ -33,6 +35,7 @@ class _Transfer:
 
     name: str
     allowed: Callable[[], bool]
+    began: float
     moved: float
     sent: int = 0
 
@@ -44,6 +47,7 @@ class Transfers:
     blobs: Path
     lanes: Lanes
     now: Callable[[], float]
+    tally: Tally
     _running: dict[FileResponse, _Transfer] = field(default_factory=dict)
     _damaged: set[Digest] = field(default_factory=set)
 
@@ -86,12 +90,14 @@ class Transfers:
             self.lanes.pace.refuse_too_many(caller)
         except TooMany:
             file.close()
+            self.tally.count(REFUSALS, Reason.TOO_MANY)
             return error(503, "TOOMANYREQUESTS", "this node has too many downloads under way", headers={"Retry-After": "1"})
         response = FileResponse(file, span, status=206 if span.partial else 200, headers=headers, lanes=self.lanes, caller=caller)
-        self._running[response] = _Transfer(who.name if who.known else caller, allowed, self.now())
+        self._running[response] = _Transfer(who.name if who.known else caller, allowed, self.now(), self.now())
+        self.tally.set(TRANSFERS_ACTIVE, len(self._running))
         task = asyncio.current_task()
-        if task is not None:
-            task.add_done_callback(lambda _: self._running.pop(response, None))
+        assert task is not None
+        task.add_done_callback(lambda _: self._ended(response))
         return response
 
     def end(self) -> None:
@@ -101,13 +107,28 @@ class Transfers:
         """
         now = self.now()
         for response, transfer in list(self._running.items()):
-            if response.sent != transfer.sent:
-                transfer.sent, transfer.moved = response.sent, now
+            if self._count(response, transfer):
+                transfer.moved = now
             if not transfer.allowed():
                 _log.info("a transfer to %s was ended: it is no longer allowed", transfer.name)
-                response.abort()
+                response.abort(Outcome.NO_LONGER_ALLOWED)
             elif now - transfer.moved > _STALLED:
-                response.abort()
+                response.abort(Outcome.STALLED)
+
+    def _count(self, response: FileResponse, transfer: _Transfer) -> bool:
+        """Count the bytes that went out since the last look; tell whether there were any."""
+        moved = response.sent - transfer.sent
+        transfer.sent = response.sent
+        self.tally.count(SENT_BYTES, by=moved)
+        return moved > 0
+
+    def _ended(self, response: FileResponse) -> None:
+        transfer = self._running.pop(response)
+        self._count(response, transfer)
+        self.tally.set(TRANSFERS_ACTIVE, len(self._running))
+        self.tally.count(TRANSFERS, response.outcome)
+        if response.outcome is Outcome.WHOLE:
+            self.tally.observe(TRANSFER_SECONDS, self.now() - transfer.began)
 
     def _store_failed(self, digest: Digest, failure: OSError | StoreFailed) -> web.Response:
         if digest not in self._damaged:  # sixteen parts and six tries each would say the same

@@ -27,12 +27,13 @@ class Workers:
     """``count`` processes that run ``work(number, ready, parent)`` each.
 
     A worker calls its ``ready`` once it serves; ``parent`` is a descriptor that reaches its end when the parent is gone.  ``stop`` is called in the
-    parent when it is asked to end, before the workers are.
+    parent when it is asked to end, before the workers are; ``replaced`` whenever one ended unasked and another takes its place.
     """
 
     count: int
     work: Callable[[int, Callable[[], None], int], None]
     stop: Callable[[], None]
+    replaced: Callable[[], None]
     _running: dict[int, int] = field(default_factory=dict)
     _started: dict[int, list[float]] = field(default_factory=dict)
     _ready: dict[int, int] = field(default_factory=dict)
@@ -115,6 +116,7 @@ class Workers:
             recent = self._started[number][-_TRIES:]
             if len(recent) == _TRIES and recent[-1] - recent[0] < _TOO_SOON:
                 raise AirlockError("a worker ends again and again", hint="the lines above say why", unchanged="nothing is served")
+            self.replaced()
             _log.error("worker %d ended; another takes its place", number)
             self._start(number)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import time
@@ -22,6 +23,7 @@ from registry.server.door import Door
 from registry.server.gate import Gate
 from registry.server.hosts import Hosts
 from registry.server.journal import Journal
+from registry.server.metrics import JOURNAL_LAG, LOOP_LAG, WORKERS, Tallies, Tally
 from registry.server.nonces import Nonces
 from registry.server.pace import Pace
 from registry.server.places import Places
@@ -38,6 +40,7 @@ __all__ = ["Sockets", "Worker", "work"]
 
 _LOOK = 1.0  # seconds between looks at the secrets, and at the bodies under way
 _RENEW_BY = 0  # the worker that renews the secrets
+_WATCHERS = 64  # connections to the listener for metrics
 _COPIES = 16  # slices that are encrypted in one turn of the loop: about 7 ms, and one node's pull never waits
 
 _log = logging.getLogger(__name__)
@@ -48,40 +51,51 @@ class Sockets:
     """Where one worker listens."""
 
     main: socket.socket
-    blobs: socket.socket | None
+    blobs: socket.socket | None = None
+    metrics: socket.socket | None = None
 
     def close(self) -> None:
         """Close them; what waits in their queues is refused."""
-        self.main.close()
-        if self.blobs is not None:
-            self.blobs.close()
+        for each in (self.main, self.blobs, self.metrics):
+            if each is not None:
+                each.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One process that serves: its number, where it listens, whom it tells that it does, and what ends when its parent is gone."""
+    """One process that serves: its number, where it listens and counts, whom it tells that it does, and what ends when its parent is gone."""
 
     number: int
     sockets: Sockets
+    tallies: Tallies
     ready: Callable[[], None]
     parent: int | None = None
+
+    @property
+    def tally(self) -> Tally:
+        """Where this process counts."""
+        return self.tallies.row(self.number + 1)
 
 
 def work(config: ServerConfig, directory: Path, worker: Worker) -> None:
     """Serve in this process."""
     raise_descriptor_limit(config.max_connections)
-    with closing(Journal(directory / JOURNAL_NAME, now=time.time)) as journal, closing(Nonces(directory / NONCES_NAME)) as nonces:
+    worker.tally.begin(os.getpid())
+    worker.tally.set(WORKERS, 1)
+    with closing(Journal(directory / JOURNAL_NAME, now=time.time, tally=worker.tally)) as journal, closing(Nonces(directory / NONCES_NAME)) as nonces:
         asyncio.run(_serve(config, directory, worker, journal, nonces))
 
 
 def _make_app(config: ServerConfig, directory: Path, worker: Worker, journal: Journal, nonces: Nonces) -> App:
-    gate = Gate(Watch(config.view, config.blobs), config.anonymous_pull, Secrets(directory / KEY_NAME, now=time.time), journal, time.time)
+    tally, secrets = worker.tally, Secrets(directory / KEY_NAME, now=time.time)
+    gate = Gate(Watch(config.view, config.blobs), config.anonymous_pull, secrets, journal, tally, time.time)
     lanes = Lanes(Pace(config.max_rate / config.workers, config.max_downloads), Pump(), Turns(_COPIES))
     return App(
         gate,
         TokenEndpoint(gate, nonces, config.window),
-        Transfers(config.blobs, lanes, time.time),
+        Transfers(config.blobs, lanes, time.time, tally),
         Hosts(frozenset(name.lower() for name in config.names)),
+        tally,
         redirect_host=config.redirect_host,
         capability_seconds=config.capability_seconds,
         blob_port=worker.sockets.blobs.getsockname()[1] if worker.sockets.blobs else None,
@@ -104,11 +118,15 @@ async def _serve(config: ServerConfig, directory: Path, worker: Worker, journal:
         loop.add_signal_handler(each, on_signal)
     if worker.parent is not None:
         loop.add_reader(worker.parent, on_orphaned)
-    places, servers = Places(config.max_connections), [HttpServer(app.handle)]
-    doors = [Door(worker.sockets.main, places, servers[0], config.context())]
+    places, servers = Places(config.max_connections, worker.tally), [HttpServer(app.handle, worker.tally)]
+    front = Door(worker.sockets.main, places, servers[0], config.tls_now())
+    doors = [front]
     if worker.sockets.blobs is not None:
-        servers.append(HttpServer(app.handle_blobs))
-        doors.append(Door(worker.sockets.blobs, places, servers[1]))
+        servers.append(HttpServer(app.handle_blobs, worker.tally))
+        doors.append(Door(worker.sockets.blobs, places, servers[-1]))
+    if worker.sockets.metrics is not None:
+        servers.append(_metrics_server(app, front, config, worker))
+        doors.append(Door(worker.sockets.metrics, Places(_WATCHERS, servers[-1].tally), servers[-1]))
     await asyncio.to_thread(app.gate.watch.refresh)
     for door in doors:
         door.open()
@@ -117,7 +135,7 @@ async def _serve(config: ServerConfig, directory: Path, worker: Worker, journal:
     chores: set[asyncio.Task[NoReturn]] = {
         asyncio.create_task(app.gate.watch.follow()),
         asyncio.create_task(_look_after(app, renew=worker.number == _RENEW_BY)),
-        asyncio.create_task(_read_tls_again(config, doors[0], hangups)),
+        asyncio.create_task(_read_tls_again(config, front, hangups)),
     }
     try:
         worker.ready()
@@ -142,6 +160,14 @@ async def _serve(config: ServerConfig, directory: Path, worker: Worker, journal:
         app.transfers.lanes.pump.close()
 
 
+def _metrics_server(app: App, front: Door, config: ServerConfig, worker: Worker) -> HttpServer:
+    from registry.server.exposition import Exposition  # noqa: PLC0415 - only for those who ask for it
+
+    places = config.max_connections * config.workers
+    exposition = Exposition(worker.tallies, app.gate, lambda: front.tls.expires if front.tls else None, places)
+    return HttpServer(exposition.handle, Tallies(0).row(0))  # scrapes aren't counted among pulls
+
+
 async def _read_tls_again(config: ServerConfig, door: Door, hangups: asyncio.Event) -> NoReturn:
     """On SIGHUP: new connections get what the files say then; those that are there keep what they have."""
     while True:
@@ -150,7 +176,7 @@ async def _read_tls_again(config: ServerConfig, door: Door, hangups: asyncio.Eve
         if config.tls is None:
             continue
         try:
-            door.context = config.context()
+            door.tls = config.tls_now()
         except AirlockError as error:
             _log.warning("the TLS files were not read again, the ones before stay in use: %s", error)
         else:
@@ -158,13 +184,23 @@ async def _read_tls_again(config: ServerConfig, door: Door, hangups: asyncio.Eve
 
 
 async def _look_after(app: App, *, renew: bool) -> NoReturn:
-    """Once a second: renew or follow the secrets, and end bodies that may not go on.  A full disk leaves the secrets there are."""
+    """Once a second: renew or follow the secrets, end bodies that may not go on, and make the journal durable.
+
+    A full disk leaves the secrets there are.
+    """
+    loop = asyncio.get_running_loop()
+    planned, syncing = loop.time(), asyncio.create_task(asyncio.sleep(0))
     while True:
+        app.tally.set(LOOP_LAG, max(0.0, loop.time() - planned))
         with suppress(OSError, StoreFailed):
             if renew:
                 app.gate.secrets.renew()
             app.gate.secrets.follow()
         app.transfers.end()
+        app.tally.set(JOURNAL_LAG, app.gate.journal.lag())
+        if syncing.done():  # a disk that takes its time must not keep links and revocations waiting
+            syncing = asyncio.create_task(asyncio.to_thread(app.gate.journal.sync))
+        planned = loop.time() + _LOOK
         await asyncio.sleep(_LOOK)
 
 

@@ -22,7 +22,7 @@ from registry.errors import NotFound, PolicyRefused
 from registry.store.log import Event
 from registry.store.people import Effect
 
-__all__ = ["CALLERS_SCHEMA", "CALLERS_TABLES", "CALLERS_VERBS", "checkpoints_in", "nodes_in", "rules_in", "tokens_in"]
+__all__ = ["CALLERS_SCHEMA", "CALLERS_TABLES", "CALLERS_VERBS", "checkpoints_in", "nodes_in", "noted_journals", "rules_in", "tokens_in"]
 
 CALLERS_SCHEMA = """
 CREATE TABLE nodes (
@@ -64,6 +64,12 @@ def checkpoints_in(database: Database, journal: str) -> dict[int, Digest]:
     """Return what was noted of an access journal (named by the digest of its first line): number of lines to digest of the last of them."""
     rows = database.query("SELECT entries, digest FROM journal_checkpoints WHERE journal = ? ORDER BY entries", (journal,))
     return {row["entries"]: Digest(row["digest"]) for row in rows}
+
+
+def noted_journals(database: Database) -> dict[Digest, int]:
+    """Return how many lines of each access journal were noted, by the digest of its first line."""
+    rows = database.query("SELECT journal, max(entries) AS entries FROM journal_checkpoints GROUP BY journal")
+    return {Digest(row["journal"]): row["entries"] for row in rows}
 
 
 def _node_enroll(database: Database, event: Event, subject: dict[str, Any]) -> None:

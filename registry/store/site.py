@@ -194,6 +194,11 @@ class Site(Log):
         """Return the sets that were imported whole: set id to header digest."""
         return {row["set_id"]: Digest(row["header"]) for row in self.db.query("SELECT set_id, header FROM sets")}
 
+    def newest_set(self) -> int | None:
+        """Return when the newest set was imported whole, in Unix seconds, or None before the first."""
+        [(time,)] = self.db.execute("SELECT max(completed) FROM sets").fetchall()
+        return int(datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()) if time else None
+
     def received_lately(self) -> tuple[int, int]:
         """Return how many bytes the imports that completed the newest ten sets read, and in how many milliseconds."""
         rows = self.db.execute("SELECT received, milliseconds FROM sets WHERE received > 0 ORDER BY set_id DESC LIMIT 10").fetchall()

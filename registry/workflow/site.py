@@ -13,7 +13,7 @@ from registry.content.view import PublishedRelease, ServedState, View, Withdrawn
 from registry.errors import PolicyRefused, StoreFailed, Usage
 from registry.media.recipients import SUITE_XWING, Identity
 from registry.store.blobs import LocalBlobStore
-from registry.store.callers import nodes_in, rules_in, tokens_in
+from registry.store.callers import nodes_in, noted_journals, rules_in, tokens_in
 from registry.store.files import replace_file, storage_errors
 from registry.store.home import SITE, Home
 from registry.store.keystore import read_public
@@ -170,7 +170,17 @@ def published_view(log: Site, site: str) -> View:
     if epoch is not None:
         withdrawn += tuple(WithdrawnRelease(each.repository, each.tag, each.number, each.manifest, _BEING_RESTORED) for each in releases)
         releases = ()
-    return View(site, head.seq if head else 0, releases, withdrawn, nodes_in(log.db), rules_in(log.db), tokens_in(log.db))
+    return View(
+        site,
+        head.seq if head else 0,
+        releases,
+        withdrawn,
+        nodes_in(log.db),
+        rules_in(log.db),
+        tokens_in(log.db),
+        log.newest_set(),
+        noted_journals(log.db),
+    )
 
 
 def publish(home: Home, log: Site) -> None:

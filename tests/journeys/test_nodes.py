@@ -98,9 +98,10 @@ def test_tokens_are_shown_once_and_kept_as_digests(serving):
 def write_journal(world, *entries):
     """Write an access journal as the server does."""
     from registry.server.journal import Journal
+    from registry.server.metrics import Tallies
 
     world.path("in/server").mkdir(exist_ok=True)
-    journal = Journal(world.path("in/server/access.jsonl"), now=lambda: 1_800_000_000.0)
+    journal = Journal(world.path("in/server/access.jsonl"), now=lambda: 1_800_000_000.0, tally=Tallies(0).row(0))
     for each in entries:
         journal.knocked(each, peer="10.0.0.7", repository="library/tiny")
     journal.close()

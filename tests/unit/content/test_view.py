@@ -48,11 +48,11 @@ def test_written_views_are_sorted_and_parse_to_the_same_view():
 def test_the_form_is_the_documented_one():
     digest = digest_of(b"1")
     assert (
-        View("s", 1, (release(),)).to_bytes()
+        View("s", 1, (release(),), accepted=1_795_000_000, journals={digest: 3}).to_bytes()
         == (
-            f'{{"nodes":[],"releases":[{{"manifest":"{digest}","number":1,"publisher":"{PUBLISHER}","repository":"library/gemma3","state":"promoted",'
+            f'{{"accepted":1795000000,"journals":[{{"entries":3,"journal":"{digest}"}}],"nodes":[],"releases":[{{"manifest":"{digest}","number":1,"publisher":"{PUBLISHER}","repository":"library/gemma3","state":"promoted",'
             f'"statement":"{digest_of(b"statement")}",'
-            '"tag":"270m"}],"rules":[],"sequence":1,"site":"s","tokens":[],"v":1,"withdrawn":[]}'
+            '"tag":"270m"}],"rules":[],"sequence":1,"site":"s","tokens":[],"v":2,"withdrawn":[]}'
         ).encode()
     )
 
@@ -64,8 +64,17 @@ def test_an_empty_view_is_a_view():
 @pytest.mark.parametrize(
     "change",
     [
-        {"v": 2},
+        {"v": 3},
         {"v": True},
+        {"accepted": -1},
+        {"accepted": "2026"},
+        {"accepted": True},
+        {"journals": {}},
+        {"journals": [1]},
+        {"journals": [{"journal": digest_of(b"1"), "entries": 0}]},
+        {"journals": [{"journal": digest_of(b"1"), "entries": True}]},
+        {"journals": [{"journal": "sha256:1", "entries": 1}]},
+        {"journals": [{"journal": digest_of(b"1"), "entries": 1}, {"journal": digest_of(b"1"), "entries": 2}]},
         {"extra": 1},
         {"site": ""},
         {"site": "two words"},
@@ -84,7 +93,13 @@ def test_other_members_are_refused(change):
         parse_view(dump(document))
 
 
-@pytest.mark.parametrize("member", ["v", "site", "sequence", "releases"])
+def test_a_view_of_the_version_before_is_refused_with_the_way_out():
+    with pytest.raises(FormatRefused) as refused:
+        parse_view(dump(json.loads(VIEW.to_bytes()) | {"v": 1}))
+    assert "airlock journal checkpoint" in refused.value.hint
+
+
+@pytest.mark.parametrize("member", ["v", "site", "sequence", "releases", "accepted", "journals"])
 def test_missing_members_are_refused(member):
     document = json.loads(VIEW.to_bytes())
     del document[member]

@@ -28,6 +28,7 @@ from registry.server.access import ANONYMOUS, Access, Allow, Caller, Deny
 from registry.server.body import FileResponse, Lanes, open_checked
 from registry.server.capability import Capability, read_capability, write_capability
 from registry.server.journal import Journal
+from registry.server.metrics import Tallies
 from registry.server.nonces import Nonces
 from registry.server.offer import make_offer
 from registry.server.pace import Pace
@@ -41,6 +42,7 @@ from registry.server.turns import Turns
 from registry.store.access_journal import FIRST, read_journal
 
 CAPABILITY = Capability("library/gemma3", "270m-r2", ServedState.PROMOTED, digest_of(b"x"), "-", 1000)
+TALLY = Tallies(0).row(0)
 TOKEN = Token("gpu-01.0123456789abcdef", "library/gemma3", 1000)
 
 
@@ -207,12 +209,12 @@ def journal_lines(path):
 def test_the_journal_is_a_chain_across_restarts_and_torn_lines(tmp_path):
     path = tmp_path / "access.jsonl"
     for _ in range(2):
-        journal = Journal(path, now=lambda: 1_800_000_000.0)
+        journal = Journal(path, now=lambda: 1_800_000_000.0, tally=TALLY)
         journal.handed_out("blob", node="-", peer="10.0.0.7", repository="library/gemma3", digest=digest_of(b"x"))
         journal.close()
         with path.open("ab") as file:
             file.write(b'{"torn')
-    journal = Journal(path, now=lambda: 1_800_000_000.0)
+    journal = Journal(path, now=lambda: 1_800_000_000.0, tally=TALLY)
     journal.denied("no", node="-", peer="10.0.0.7", repository="")
     journal.close()
     lines = journal_lines(path)
@@ -228,13 +230,13 @@ def test_a_journal_that_is_not_ours_is_not_continued(tmp_path):
     for content in (b"nonsense\n", b'{"seq":"1"}\n', b"x" * 9000):
         path.write_bytes(content)
         with pytest.raises(StoreFailed) as refused:
-            Journal(path, now=lambda: 0.0)
+            Journal(path, now=lambda: 0.0, tally=TALLY)
         assert "mv " in refused.value.hint
 
 
 def test_a_flood_of_denials_is_counted_and_not_written(tmp_path):
     clock = [0.0]
-    journal = Journal(tmp_path / "access.jsonl", now=lambda: clock[0])
+    journal = Journal(tmp_path / "access.jsonl", now=lambda: clock[0], tally=TALLY)
     for _ in range(10_000):
         journal.denied("no", node="-", peer="p", repository="")
     clock[0] = 1.0
@@ -247,7 +249,7 @@ def test_a_flood_of_denials_is_counted_and_not_written(tmp_path):
 
 def test_knocks_are_written_once_an_hour_for_each_key(tmp_path):
     clock = [0.0]
-    journal = Journal(tmp_path / "access.jsonl", now=lambda: clock[0])
+    journal = Journal(tmp_path / "access.jsonl", now=lambda: clock[0], tally=TALLY)
     for clock[0] in (0.0, 1.0, 3599.0, 3601.0):
         journal.knocked("key one", peer="p", repository="r")
         journal.knocked("key two", peer="p", repository="r")
@@ -259,7 +261,7 @@ def test_knocks_are_written_once_an_hour_for_each_key(tmp_path):
 def test_many_writers_make_one_chain(tmp_path):
     """Workers are processes; here each has its own open file, which is what the lock is about."""
     path = tmp_path / "access.jsonl"
-    journals = [Journal(path, now=lambda: 1_800_000_000.0) for _ in range(3)]
+    journals = [Journal(path, now=lambda: 1_800_000_000.0, tally=TALLY) for _ in range(3)]
     for turn in range(60):
         journals[turn % 7 % 3].handed_out("blob", node="-", peer=str(turn), repository="r", digest=digest_of(b"x"))
     for journal in journals:
@@ -269,7 +271,7 @@ def test_many_writers_make_one_chain(tmp_path):
 
 def test_a_changed_removed_or_added_line_shows(tmp_path):
     path = tmp_path / "access.jsonl"
-    journal = Journal(path, now=lambda: 1_800_000_000.0)
+    journal = Journal(path, now=lambda: 1_800_000_000.0, tally=TALLY)
     for peer in ("10.0.0.1", "10.0.0.2", "10.0.0.3"):
         journal.denied("no", node="-", peer=peer, repository="")
     journal.close()
