@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import gguf
+import hypothesis
 import numpy as np
 import pytest
 
@@ -31,6 +32,9 @@ from registry.workflow.actor import Credentials
 from registry.workflow.importing import import_media
 from registry.workflow.progress import Silent
 from registry.workflow.site import read_site
+
+hypothesis.settings.register_profile("airlock", deadline=None)  # how fast a machine is decides no test
+hypothesis.settings.load_profile("airlock")
 
 PASSPHRASE = "correct horse battery staple"
 PROGRAM = Path(sys.executable).with_name("airlock")

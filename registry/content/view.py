@@ -34,6 +34,7 @@ _LARGEST_NUMBER = 999_999_999
 _SITE = re.compile(r"[!-~]{1,128}\Z")
 _PUBLISHER = re.compile(r"[0-9a-f]{64}\Z")
 _MEMBERS = {"v", "site", "sequence", "releases", "withdrawn", "nodes", "rules", "tokens", "accepted", "journals"}
+_SINCE_2 = {"accepted", "journals"}
 _RELEASE_MEMBERS = {"publisher", "repository", "tag", "number", "state", "manifest", "statement"}
 
 
@@ -134,13 +135,12 @@ def parse_view(data: bytes, *, what: str = "published view") -> View:
     """Return the view that ``data`` describes.
 
     Raises:
-        FormatRefused: not the canonical bytes of a version 2 view, members unknown or missing, releases unsorted, one
+        FormatRefused: not the canonical bytes of a view of version 1 or 2, members unknown or missing, releases unsorted, one
             (repository, tag, number) twice, or two promoted releases for one (repository, tag).
     """
     document = load(data, what=what, limit=MAX_VIEW_BYTES)
-    if isinstance(document, dict) and document.get("v") == _VERSION - 1:
-        hint = "the next command that opens the site writes it anew, such as: airlock journal checkpoint"
-        raise FormatRefused(f"{what}: written by an airlock before this one", hint=hint)
+    if isinstance(document, dict) and document.get("v") == 1 and document["v"] is not True and document.keys() == _MEMBERS - _SINCE_2:
+        document = {**document, "v": _VERSION, "accepted": None, "journals": []}  # until the next command that writes publishes anew
     if not isinstance(document, dict) or document.keys() != _MEMBERS:
         raise FormatRefused(f"{what}: not a published view", why=f"expected exactly the members {', '.join(sorted(_MEMBERS))}")
     if type(document["v"]) is not int or document["v"] != _VERSION:

@@ -207,12 +207,13 @@ class App:
 
     def _health(self) -> web.Response:
         watch, offer = self.gate.watch, self.gate.watch.offer
+        problem = watch.problem or (f"the access journal can't be made durable: {self.gate.journal.problem}" if self.gate.journal.problem else "")
         document = {
-            "status": "degraded" if watch.problem or offer.unreadable else "ok",
+            "status": "degraded" if problem or offer.unreadable else "ok",
             "sequence": offer.sequence if offer.sequence >= 0 else None,
             "releases": len(offer.releases),
             "unreadable": len(offer.unreadable),
-            "problem": watch.problem,
+            "problem": problem,
         }
         return answer(json.dumps(document, ensure_ascii=False).encode(), headers={"Cache-Control": "no-store"})
 

@@ -110,6 +110,11 @@ class Journal:
         waiting = [since for since in (self._unsynced, self._syncing) if since is not None]
         return max(0.0, self._now() - min(waiting)) if waiting else 0.0
 
+    @property
+    def problem(self) -> str:
+        """Why what was written is not durable; empty when it is."""
+        return self._failed
+
     def sync(self) -> None:
         """Make what was written durable; may take as long as the disk does, and runs beside the loop.  While it fails, nothing is handed out."""
         since, self._unsynced = self._unsynced, None

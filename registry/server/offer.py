@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from registry.content.callers import AccessRule
@@ -25,15 +25,11 @@ class ServedManifest:
 
 @dataclass(frozen=True, slots=True)
 class ServedBlob:
-    """A blob that some served release of a repository is made of; ``size`` in bytes, ``release`` the most open one of those releases."""
+    """A blob that some served release of a repository is made of; ``size`` in bytes, ``release`` the most open one, served as if in ``state``."""
 
     size: int
     release: PublishedRelease
-
-    @property
-    def state(self) -> ServedState:
-        """The most open state in which it is served."""
-        return self.release.state
+    state: ServedState
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +64,24 @@ class Offer:
         if found is None:
             return None
         size = next((blob.size for blob in self.manifests[found.manifest].manifest.blobs if blob.digest == digest), None)
-        return None if size is None else ServedBlob(size, found)
+        return None if size is None else ServedBlob(size, found, found.state)
 
 
 NOTHING = Offer(-1, (), Resolver(()), {}, {})
 """The offer before there is a view."""
 
 
-def make_offer(view: View, read: Callable[[Digest], bytes], known: Mapping[Digest, ServedManifest]) -> Offer:
+def make_offer(
+    view: View, read: Callable[[Digest], bytes], known: Mapping[Digest, ServedManifest], replaced: Collection[PublishedRelease] = ()
+) -> Offer:
     """Return what ``view`` offers.
 
     Args:
         view: the published view.
         read: returns a manifest's bytes from the blob store, or raises OSError or an AirlockError.
         known: manifests read before; their bytes can't have changed, since they are named by their digest.
+        replaced: approved releases that were promoted a short time ago.  Whoever got such a manifest then may still fetch its blobs as promoted
+            ones: Ollama fetches one blob after the other, for hours, and a promotion in between must not end its pull.
     """
     manifests: dict[Digest, ServedManifest] = {}
     unreadable: dict[Digest, str] = {}
@@ -92,9 +92,11 @@ def make_offer(view: View, read: Callable[[Digest], bytes], known: Mapping[Diges
             unreadable[digest] = str(error)
     releases = tuple(release for release in view.releases if release.manifest in manifests)
     blobs: dict[tuple[str, Digest], ServedBlob] = {}
-    for release in sorted(releases, key=lambda release: release.state is ServedState.PROMOTED):  # promoted ones last: they win
+    states = {release: ServedState.PROMOTED if release in replaced else release.state for release in releases}
+    # What is promoted comes last and wins, before what was.
+    for release in sorted(releases, key=lambda release: (states[release] is ServedState.PROMOTED, release.state is ServedState.PROMOTED)):
         for blob in manifests[release.manifest].manifest.blobs:
-            blobs[release.repository, blob.digest] = ServedBlob(blob.size, release)
+            blobs[release.repository, blob.digest] = ServedBlob(blob.size, release, states[release])
     callers = Callers(view.nodes, view.tokens)
     return Offer(
         view.sequence,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from registry.server.workers import Workers
 from registry.server.working import Sockets, Worker, work
 
 __all__ = ["ServerConfig", "serve"]
+
+_log = logging.getLogger(__name__)
 
 
 def serve(config: ServerConfig, *, ready: Callable[[str], None]) -> None:
@@ -44,6 +47,8 @@ def serve(config: ServerConfig, *, ready: Callable[[str], None]) -> None:
         Nonces(directory / NONCES_NAME).close()
         sockets = _bind(config)
         url = url_of(sockets[0].main, "https" if config.tls else "http")
+        if sockets[0].metrics is not None:
+            _log.info("metrics at %s/metrics", url_of(sockets[0].metrics, "http"))
 
         def close() -> None:
             for each in sockets:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 from registry.content.digest import Digest
 from registry.content.manifest import MAX_MANIFEST_BYTES
-from registry.content.view import MAX_VIEW_BYTES, View, parse_view
+from registry.content.view import MAX_VIEW_BYTES, PublishedRelease, ServedState, View, parse_view
 from registry.errors import AirlockError, Refused
+from registry.server.capability import LIFETIME
 from registry.server.offer import NOTHING, Offer, make_offer
 from registry.store.blobs import LocalBlobStore
 from registry.store.files import read_limited
@@ -31,13 +34,17 @@ _Mark = tuple[int, int, int, int]
 class Watch:
     """The current offer of the view at ``path``, made from the manifests in ``blobs``.
 
-    ``problem`` says why the file that lies there now is not what is served; it is empty when it is.
+    ``problem`` says why the file that lies there now is not what is served; it is empty when it is.  What another release replaced as the
+    promoted one is served to running pulls for ``grace`` seconds more, which is how long a link lives.
     """
 
     path: Path
     blobs: Path
     offer: Offer = NOTHING
     problem: str = "no published view was read yet"
+    now: Callable[[], float] = time.monotonic
+    grace: float = LIFETIME
+    _replaced: dict[PublishedRelease, float] = field(default_factory=dict)
     _view: View | None = None
     _mark: _Mark | None = None
 
@@ -50,6 +57,8 @@ class Watch:
             # In a thread: ten thousand releases take a moment, and running pulls must not notice.
             if self._look() != self._mark:
                 await asyncio.to_thread(self.refresh)
+            elif self._replaced and min(self._replaced.values()) <= self.now():
+                await asyncio.to_thread(self.read_manifests_again)
             elif self.offer.unreadable and loop.time() >= retry:
                 await asyncio.to_thread(self.read_manifests_again)
                 retry = loop.time() + _RETRY
@@ -73,7 +82,7 @@ class Watch:
         self._adopt(view)
 
     def read_manifests_again(self) -> None:
-        """Try the manifests that could not be read; the view stays the one that is served."""
+        """Make the offer anew: of manifests that could not be read, and of what time has ended; the view stays the one that is served."""
         if self._view is not None:
             self._adopt(self._view)
 
@@ -97,13 +106,20 @@ class Watch:
                 + (" with other content" if view.sequence == served.sequence else ""),
             )
 
+    def _remember_replaced(self, view: View) -> None:
+        promoted = {_name(each) for each in (self._view.releases if self._view else ()) if each.state is ServedState.PROMOTED}
+        until = {_name(each): end for each, end in self._replaced.items() if end > self.now()}
+        until |= dict.fromkeys(promoted, self.now() + self.grace)
+        self._replaced = {each: until[_name(each)] for each in view.releases if each.state is ServedState.APPROVED and _name(each) in until}
+
     def _adopt(self, view: View) -> None:
         store, before = LocalBlobStore(self.blobs), self.offer
 
         def read(digest: Digest) -> bytes:
             return store.read(digest, limit=MAX_MANIFEST_BYTES)
 
-        offer = make_offer(view, read, before.manifests)
+        self._remember_replaced(view)
+        offer = make_offer(view, read, before.manifests, self._replaced)
         for digest, why in offer.unreadable.items():
             if digest not in before.unreadable:
                 _log.warning("releases with the manifest %s are not served: %s", digest, why)
@@ -112,3 +128,7 @@ class Watch:
         if view != self._view:
             _log.info("serving the published view %d with %d releases", view.sequence, len(offer.releases))
         self.offer, self._view = offer, view
+
+
+def _name(release: PublishedRelease) -> tuple[str, str, int]:
+    return release.repository, release.tag, release.number

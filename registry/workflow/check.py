@@ -13,7 +13,7 @@ from registry.store.blobs import LocalBlobStore
 from registry.store.home import SITE, Home
 from registry.store.log import Log
 from registry.store.site import Site
-from registry.trust.statement import parse_statement
+from registry.trust.statement import MAX_STATEMENT_BYTES, parse_statement
 from registry.workflow.pin import pinned_manifest, read_pins
 from registry.workflow.progress import Advance, Progress
 from registry.workflow.site import published_view, read_site, site_id
@@ -46,7 +46,7 @@ def check(home: Home, *, progress: Progress, contents: bool) -> Checked:
     needed: dict[Digest, int] = {}
     if home.kind() == SITE:
         with read_site(home) as log:
-            problems = [*log.problems(), *_view_problems(home, log)]
+            problems = [*log.problems(), *_view_problems(home, log), *_copy_problems(home, log)]
             for record in log.releases():
                 try:
                     statement = parse_statement(log.document(record.statement), what=f"statement of {record.name}")
@@ -90,6 +90,17 @@ def _view_problems(home: Home, log: Site) -> Iterator[str]:
         return
     if found != expected:
         yield "the published view is not what the log says; the next command that writes publishes it again"
+
+
+def _copy_problems(home: Home, log: Site) -> Iterator[str]:
+    """Statements of what is served are copied from the log into the store, where the server finds them."""
+    store = LocalBlobStore(home.blobs)
+    for release in published_view(log, site_id(home)).releases:
+        try:
+            store.read(release.statement, limit=MAX_STATEMENT_BYTES)
+        except (AirlockError, OSError) as problem:
+            what = f"statement of {release.repository}:{release.tag}-r{release.number}"
+            yield f"{what}: {problem}; once {store.path(release.statement)} is removed, the next command that writes copies it again"
 
 
 def _blob_problems(path: Path, digest: Digest, size: int, advance: Advance, *, contents: bool) -> Iterator[str]:

@@ -9,6 +9,7 @@ files (256 KiB and more):
     zeros  the last 64 KiB read as zeros: a cheap stick that acknowledges what it has no room for
     flip   one bit in the middle reads the other way round
     eio    reading past the middle fails with an input/output error
+    fsync  making anything durable fails with an input/output error while a file "broken" lies in the directory
     full   there is no space for anything after the first 512 KiB of a file
 
 It prints the path of each file that is opened and of each directory that is listed.
@@ -106,6 +107,8 @@ class Lying(mfusepy.Operations):
         return os.close(fh)
 
     def fsync(self, path, datasync, fh):
+        if self.lie == "fsync" and Path(self._at("broken")).exists():
+            raise mfusepy.FuseOSError(errno.EIO)
         return os.fsync(fh)
 
     def fsyncdir(self, path, datasync, fh):

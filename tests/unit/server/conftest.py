@@ -64,6 +64,8 @@ class Home:
     nodes: dict = field(default_factory=dict)
     rules: tuple = ()
     tokens: dict = field(default_factory=dict)
+    accepted: int | None = None
+    journals: dict = field(default_factory=dict)
 
     @property
     def blobs(self):
@@ -98,7 +100,8 @@ class Home:
         replace_file(self.view, self.published().to_bytes())
 
     def published(self):
-        return View("site-1", self.sequence, tuple(self.releases.values()), (), tuple(self.nodes.values()), self.rules, tuple(self.tokens.values()))
+        known = tuple(self.nodes.values()), self.rules, tuple(self.tokens.values())
+        return View("site-1", self.sequence, tuple(self.releases.values()), (), *known, self.accepted, self.journals)
 
     def enroll(self, name, *groups, certificate="", key=None):
         """Enrol a node, with a new key if it has neither a key nor a certificate; return its key."""
@@ -111,6 +114,10 @@ class Home:
         text = f"airlock_{name}-and-32-random-bytes"
         self.tokens[name] = KnownToken(name, digest_of(text.encode()), patterns, expires or int(time.time()) + 3600, groups)
         return text
+
+    def journal_lines(self):
+        """Return the digest of each line of the access journal."""
+        return [digest_of(line) for line in (self.state / "access.jsonl").read_bytes().splitlines()]
 
     def journal(self):
         return [json.loads(line) for line in (self.state / "access.jsonl").read_text().splitlines()]

@@ -7,6 +7,8 @@ import time
 import pytest
 
 from registry.content.callers import AccessRule, key_fingerprint
+from registry.content.digest import digest_of
+from registry.server.watch import Watch
 
 MODEL = "/v2/library/gemma3"
 
@@ -142,10 +144,48 @@ def test_a_promotion_does_not_cut_off_who_fetches_what_it_replaces(site, start, 
     with start(site, anonymous_pull=False) as server:
         location = server.ask(f"{MODEL}/blobs/{site.promoted.layers[0].digest}", headers=server.token(key)).headers["Location"]
         site.add("library/gemma3:270m", 1, "approved", b"weights")
-        site.add("library/gemma3:270m", 2, "promoted", b"newer weights")
+        site.newer = site.add("library/gemma3:270m", 2, "promoted", b"newer weights")
         site.publish()
         eventually(lambda: server.health()["sequence"] == site.sequence)
         assert server.ask(location).body == b"weights"
+        # and the blobs that it comes to only now, of the manifest that it got before
+        config = f"{MODEL}/blobs/{site.promoted.config.digest}"
+        assert server.ask(config, headers=server.token(key)).status == 200
+        replaced = server.ask(f"{MODEL}/blobs/{site.promoted.layers[0].digest}", headers=server.token(key))
+        assert replaced.body == b"weights"
+        assert server.ask(replaced.headers["Location"]).body == b"weights"
+        # while a pull that begins now gets what is promoted, and nothing else
+        assert server.ask(f"{MODEL}/manifests/270m-r1", headers=server.token(key)).status == 403
+        assert b"newer weights" in server.ask(f"{MODEL}/blobs/{site.newer.layers[0].digest}", headers=server.token(key)).body
+
+
+def test_what_was_replaced_is_open_for_as_long_as_a_link_and_not_when_it_is_withdrawn(site):
+    clock = [1000.0]
+    watch = Watch(site.view, site.root / "blobs", now=lambda: clock[0])
+    blob = site.promoted.layers[0].digest
+    site.publish()
+    watch.refresh()
+    site.add("library/gemma3:270m", 1, "approved", b"weights")
+    site.add("library/gemma3:270m", 9, "promoted", b"third weights")
+    site.publish()
+    watch.refresh()
+    assert watch.offer.blob("library/gemma3", blob).state == "promoted"
+    clock[0] += watch.grace - 1
+    site.publish()  # something else changed
+    watch.refresh()
+    assert watch.offer.blob("library/gemma3", blob).state == "promoted"
+    clock[0] += 1
+    watch.read_manifests_again()
+    assert watch.offer.blob("library/gemma3", blob).state == "approved"
+    clock[0] = 2000.0
+    site.add("library/gemma3:270m", 1, "promoted", b"weights")
+    site.add("library/gemma3:270m", 9, "approved", b"third weights")
+    site.publish()
+    watch.refresh()
+    del site.releases["library/gemma3:270m", 9]
+    site.publish()
+    watch.refresh()
+    assert watch.offer.blob("library/gemma3", digest_of(b"third weights")) is None
 
 
 @pytest.fixture(scope="module")

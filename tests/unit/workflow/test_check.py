@@ -1,5 +1,6 @@
 """``airlock check`` finds what is no longer as the log says, and changes nothing."""
 
+import json
 import os
 
 import pytest
@@ -8,6 +9,12 @@ import pytest
 def weights(world):
     """A model file in the site's store."""
     return next(path for path in sorted(world.path("in/blobs").rglob("*")) if path.is_file() and path.read_bytes().startswith(b"GGUF"))
+
+
+def statement(world):
+    """The copy of a served release's statement, which the server hands out."""
+    digest = json.loads(world.path("in/published/view.json").read_bytes())["releases"][0]["statement"].removeprefix("sha256:")
+    return world.path("in/blobs/sha256", digest[:2], digest)
 
 
 def edit(path):
@@ -23,10 +30,11 @@ def edit(path):
         (lambda world: edit(weights(world)), "is damaged: its content has the digest"),
         (lambda world: weights(world).unlink(), "can't be read: No such file"),
         (lambda world: (weights(world).chmod(0o644), os.truncate(weights(world), 10)), "bytes instead of"),
+        (lambda world: edit(statement(world)), "the next command that writes copies it again"),
         (lambda world: edit(world.path("in/published/view.json")), "the published view is not what the log says"),
         (lambda world: world.path("in/published/view.json").unlink(), "the published view can't be read"),
     ],
-    ids=["blob edited", "blob missing", "blob cut", "view edited", "view missing"],
+    ids=["blob edited", "blob missing", "blob cut", "statement edited", "view edited", "view missing"],
 )
 def test_found(serving, harm, found, tree):
     harm(serving)
@@ -48,6 +56,14 @@ def test_without_contents(serving):
 
 def test_the_next_writer_publishes_again(serving):
     serving.path("in/published/view.json").unlink()
+    serving.ok("in", "import", "usb")
+    serving.ok("in", "check")
+
+
+def test_the_next_writer_copies_a_statement_again(serving):
+    edit(statement(serving))
+    statement(serving).unlink()
+    assert serving.inside("check").code == 7
     serving.ok("in", "import", "usb")
     serving.ok("in", "check")
 
