@@ -110,7 +110,7 @@ def test_a_nonce_is_spent_whatever_else_the_next_request_says(enrolled):
     ids=["longer", "other model", "unescaped", "empty field", "zero", "fragment", "reordered"],
 )
 def test_a_signature_covers_every_character_of_the_address(enrolled, bend):
-    site, server, key = enrolled
+    _, server, key = enrolled
     target = f"/token?nonce={os.urandom(8).hex()}&scope=repository%3Alibrary%2Fgemma3%3Apull&service=airlock&ts={int(time.time())}"
     authorization = {"Authorization": key.sign(server.url + target)}
     refused = server.ask(bend(target), headers=authorization)
@@ -170,7 +170,7 @@ def test_a_link_bent_in_any_character_opens_nothing(served):
     target = link(served)
     with unmoved(served.server), contextlib.closing(http.client.HTTPConnection(*served.server.address, timeout=30)) as connection:
         for position, character in enumerate(target):
-            for other in {"0" if character != "0" else "1", character.swapcase(), "", "%%%02x" % ord(character)} - {character}:
+            for other in {"0" if character != "0" else "1", character.swapcase(), "", f"%{ord(character):02x}"} - {character}:
                 bent = target[:position] + other + target[position + 1 :]
                 connection.putrequest("GET", bent, skip_accept_encoding=True)
                 connection.endheaders()
@@ -236,9 +236,9 @@ HEX = "0" * 64
         b"/v2/library/gemma3/referrers/sha256:..",
         b"/v2/library/gemma3/tags/list/../../../_catalog",
         b"/v2/library/gemma3/tags%2flist",
-        "/v2/library/gemmа3/manifests/270m".encode(),  # noqa: RUF001 - a Cyrillic а is the trick
-        "/v2/library/gemma３/manifests/270m".encode(),  # noqa: RUF001 - a full-width digit
-        "/v2/library/gemma3/blobs/sha256:".encode() + "٠".encode() * 64,
+        "/v2/library/gemmа3/manifests/270m".encode(),  # the а is Cyrillic
+        "/v2/library/gemma３/manifests/270m".encode(),  # the digit is full-width
+        b"/v2/library/gemma3/blobs/sha256:" + "٠".encode() * 64,
         "/v2/library/gemma3/manifests/270\u212a".encode(),
         b"/v2/library/gemma3/manifests/\xff\xfe",
         b"/v2/library/gemma3/manifests/270m\x7f",
