@@ -218,7 +218,7 @@ def served_by(server, connection):
     for worker in children(server):
         for descriptor in Path(f"/proc/{worker}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
-                if os.readlink(descriptor) == f"socket:[{inode}]":
+                if str(descriptor.readlink()) == f"socket:[{inode}]":
                     return worker
     pytest.fail("nobody has this connection")
 
