@@ -543,7 +543,7 @@ def test_a_flood_of_requests_whose_answers_nobody_reads_is_not_kept_in_memory(ho
         for flood in (request("/v2/"), request(f"{MODEL}/blobs/{manifest.layers[0].digest}"), b"\r\n"):
             connection = stack.enter_context(server.connect())
             connection.sendall(request(f"{MODEL}/blobs/{manifest.layers[0].digest}"))
-            connection.settimeout(2)
+            connection.settimeout(1)
             with contextlib.suppress(OSError):
                 for _ in range(1000):
                     connection.sendall(flood * 1000)
@@ -559,6 +559,23 @@ def test_a_flood_of_nonsense_does_not_fill_the_disk(home, start):
             assert statuses(server.exchange(request("/v2/", "Connection: close", host="{}:{}".format(*server.address)))) == [401]
         assert len(home.journal()) < 300
         assert len(server.log.read_text().splitlines()) < 300
+
+
+def test_a_crowd_of_strangers_does_not_hide_a_node_that_knocks(home, start, make_key, eventually):
+    """Keys cost nothing, so knocks are written down at a limited rate; one that came too fast is written down when its node asks again."""
+    home.add("library/gemma3:270m", 1, "promoted", b"weights")
+    home.publish()
+    with start(home, anonymous_pull=False) as server:
+        for _ in range(200):
+            assert server.ask_token(make_key()).status == 403
+        key = make_key()
+
+        def is_known():
+            assert server.ask_token(key).status == 403
+            return key.public in {entry["key"] for entry in home.journal() if entry["verb"] == "knock"}
+
+        eventually(is_known, seconds=20)
+        assert len(home.journal()) < 400
 
 
 @pytest.mark.slow

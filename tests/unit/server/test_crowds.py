@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,18 @@ def test_one_address_has_a_quarter_of_the_places(site, start, crowd, eventually)
             serves(server, site)
         gathered.leave()
         eventually(lambda: server.use().descriptors < 30)
+
+
+def test_a_crowd_at_the_second_listener_stops_neither_listener(site, start, crowd, eventually):
+    with start(site, max_connections=40, blob_listen=["127.0.0.1", 0]) as server:
+        link = server.ask(site.blob).headers["Location"]
+        second = replace(server, url=link[: link.index("/capability/")])
+        gathered = crowd(second, 100, 25)
+        eventually(lambda: not gathered.gathering())
+        eventually(lambda: gathered.staying() <= 40)
+        for _ in range(20):
+            assert server.ask(f"{MODEL}/manifests/270m", source=ELSEWHERE).status == 200
+            assert second.ask(link.removeprefix(second.url), source=ELSEWHERE).body == WEIGHTS
 
 
 @pytest.fixture

@@ -211,8 +211,9 @@ def test_what_is_no_handshake_ends_the_connection(files, site, start):
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_hundred_clients_over_tls_that_never_read_hold_little_memory(files, home, start):
-    """Encrypting needs buffers: a small one for each, whatever the blob's size."""
+@pytest.mark.slow
+def test_two_hundred_clients_over_tls_that_never_read_hold_little_memory(files, home, start):
+    """Encrypting needs buffers: small ones for each, whatever the blob's size."""
     manifest = home.add("library/gemma3:270m", 1, "promoted", bytes(64 << 20))
     home.publish()
     blob = f"{MODEL}/blobs/{manifest.layers[0].digest}"
@@ -220,13 +221,13 @@ def test_a_hundred_clients_over_tls_that_never_read_hold_little_memory(files, ho
     with start(home, **tls(files)) as server, contextlib.ExitStack() as stack:
         assert len(over_tls(files, server, blob)[2]) == 64 << 20
         before = server.use()
-        for number in range(100):
-            connection = context.wrap_socket(stack.enter_context(server.connect(f"127.0.0.{2 + number % 2}")), server_hostname="localhost")
+        for number in range(200):
+            connection = context.wrap_socket(stack.enter_context(server.connect(f"127.0.0.{2 + number % 4}")), server_hostname="localhost")
             stack.enter_context(connection)
             connection.sendall(f"GET {blob} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert connection.recv(15) == b"HTTP/1.1 200 OK"
-        for _ in range(2):
-            assert over_tls(files, server, blob, headers={"Range": "bytes=0-9"})[2] == bytes(10)
+        for _ in range(3):
+            assert len(over_tls(files, server, blob)[2]) == 64 << 20
         assert server.use().peak - before.peak < 128 << 20
 
 
