@@ -56,10 +56,9 @@ def test_thousands_of_connections_lock_nobody_out(site, start, crowd, eventually
             serves(server, site)
         for _ in range(10):
             serves(server, site)
-        eventually(lambda: gathered.staying() <= (2048 if addresses > 1 else 512))
-        use = server.use()
-        assert use.peak < 200 * MEGABYTE
-        assert use.descriptors <= before.descriptors + 2048 + 50
+        places = 2048 if addresses > 1 else 512
+        eventually(lambda: server.use().descriptors <= before.descriptors + places + 50)
+        assert server.use().peak < 200 * MEGABYTE
         gathered.leave()
         eventually(lambda: server.use().descriptors <= before.descriptors + 5, seconds=30)
         serves(server, site)

