@@ -6,8 +6,11 @@ import hashlib
 import http.client
 import json
 import os
+import resource
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 from dataclasses import dataclass, field
@@ -36,6 +39,51 @@ if "tls" in options:
     options["tls"] = tuple(map(Path, options["tls"]))
 logging.basicConfig(level=logging.INFO)
 serve(ServerConfig(**options), ready=lambda url: print(url, flush=True))
+"""
+
+CROWD = """
+import json, resource, select, socket, sys
+order = json.loads(sys.argv[1])
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+poll, opening, crowd = select.epoll(), {}, []
+
+def let_in(most):
+    while len(opening) > most:
+        for number, _ in poll.poll():
+            each = opening.pop(number)
+            poll.unregister(number)
+            try:
+                each.send(bytes.fromhex(order["text"]))
+            except OSError:
+                pass  # it was sent away already: it had its turn
+
+def here(each):
+    try:
+        while each.recv(65536):
+            pass
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+for number in range(order["count"]):
+    each = socket.socket()
+    each.setblocking(False)
+    each.bind((order["sources"][number % len(order["sources"])], 0))
+    each.connect_ex(tuple(order["address"]))
+    opening[each.fileno()] = each
+    poll.register(each, select.EPOLLOUT)
+    crowd.append(each)
+    let_in(100)
+let_in(0)
+print("all", flush=True)
+for line in sys.stdin:
+    if not order["reads"]:
+        print(len(crowd), flush=True)
+    else:
+        print(sum(map(here, crowd)), flush=True)
 """
 
 
@@ -134,6 +182,18 @@ class Answer:
         return json.loads(self.body)["errors"][0]["code"]
 
 
+def _send(connection, data):
+    with contextlib.suppress(OSError):  # the server may close before it has read everything
+        connection.sendall(data)
+
+
+@dataclass(frozen=True)
+class Use:
+    peak: int
+    memory: int
+    descriptors: int
+
+
 @dataclass(frozen=True)
 class Server:
     process: subprocess.Popen
@@ -145,9 +205,33 @@ class Server:
         parts = urllib.parse.urlsplit(self.url)
         return parts.hostname, parts.port
 
-    def ask(self, path, method="GET", headers=(), body=None):
+    def connect(self, source="127.0.0.1"):
+        """Return a connection from the address ``source``."""
+        return socket.create_connection(self.address, timeout=30, source_address=(source, 0))
+
+    def exchange(self, data):
+        """Send these bytes, whatever they are, and return what comes back until the server closes the connection."""
+        received = b""
+        with self.connect() as connection, contextlib.suppress(ConnectionError):
+            sender = threading.Thread(target=_send, args=(connection, data))
+            sender.start()
+            try:
+                while more := connection.recv(65536):
+                    received += more
+            finally:
+                sender.join()
+        return received
+
+    def use(self, process=None):
+        """What the server's process (or another one) uses: memory in bytes at its peak and now, and open descriptors."""
+        proc = Path(f"/proc/{process or self.process.pid}")
+        fields = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+        peak, now = (int(fields[name].split()[0]) << 10 for name in ("VmHWM", "VmRSS"))
+        return Use(peak, now, len(list((proc / "fd").iterdir())))
+
+    def ask(self, path, method="GET", headers=(), body=None, source="127.0.0.1"):
         """Send one request with exactly this path and return the answer."""
-        connection = http.client.HTTPConnection(*self.address, timeout=30)
+        connection = http.client.HTTPConnection(*self.address, timeout=30, source_address=(source, 0))
         with contextlib.closing(connection):
             connection.putrequest(method, path, skip_accept_encoding=True, skip_host="Host" in dict(headers))
             for name, value in dict(headers).items():
@@ -249,6 +333,62 @@ def served(tmp_path_factory):
     home.publish()
     with serving(home) as server:
         yield Served(server, home, promoted, approved, hidden, weights)
+
+
+class Crowd:
+    """Many connections from many addresses, held by processes of their own: this one may not open so many files."""
+
+    def __init__(self, address, count, sources, text, *, reads):
+        each = min(2500, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 100)
+        shares = [min(each, count - begun) for begun in range(0, count, each)]
+        self._processes = []
+        for number, share in enumerate(shares):
+            order = {"address": address, "count": share, "sources": sources[number :: len(shares)] or sources, "text": text.hex(), "reads": reads}
+            command = [sys.executable, "-c", CROWD, json.dumps(order)]
+            self._processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        self._waiters = [threading.Thread(target=process.stdout.readline) for process in self._processes]
+        for waiter in self._waiters:
+            waiter.start()
+
+    def gathering(self):
+        """Whether some of them have not been let in, or sent away, yet."""
+        return any(waiter.is_alive() for waiter in self._waiters)
+
+    def staying(self):
+        """How many the server has not closed."""
+        for process in self._processes:
+            process.stdin.write("how many\n")
+            process.stdin.flush()
+        return sum(int(process.stdout.readline()) for process in self._processes)
+
+    def leave(self):
+        """Close all of them."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        for waiter in self._waiters:
+            waiter.join()
+        for process in self._processes:
+            process.stdin.close()
+            process.stdout.close()
+
+
+@pytest.fixture
+def crowd():
+    """``crowd(server, count, addresses)`` opens connections from as many addresses, each with the same ``text``; they leave when the test ends.
+
+    With ``reads=False`` none of them ever reads what it is sent.
+    """
+    crowds = []
+
+    def gather(server, count, addresses, text=b"", *, reads=True):
+        sources = [f"127.{7 + len(crowds)}.{number // 250}.{1 + number % 250}" for number in range(addresses)]
+        crowds.append(Crowd(server.address, count, sources, text, reads=reads))
+        return crowds[-1]
+
+    yield gather
+    for each in crowds:
+        each.leave()
 
 
 @pytest.fixture

@@ -57,13 +57,13 @@ def site(home):
     return home
 
 
-def over_tls(files, server, path, *, client="", headers=(), **options):
+def over_tls(files, server, path, *, client="", headers=(), source="127.0.0.1", **options):
     context = ssl.create_default_context(cafile=str(files / "ca.pem"))
     for name, value in options.items():
         setattr(context, name, value)
     if client:
         context.load_cert_chain(files / f"{client}.pem", files / f"{client}.key")
-    connection = http.client.HTTPSConnection("localhost", server.address[1], context=context, timeout=30)
+    connection = http.client.HTTPSConnection("localhost", server.address[1], context=context, timeout=30, source_address=(source, 0))
     with contextlib.closing(connection):
         connection.request("GET", path, headers=dict(headers))
         answer = connection.getresponse()
@@ -151,6 +151,83 @@ def test_a_half_open_handshake_holds_nobody_up(files, site, start):
         assert over_tls(files, server, "/healthz")[0] == 200
         for each in idle:
             each.close()
+
+
+def client_hello():
+    """How a handshake begins."""
+    said = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="localhost").do_handshake()
+    return said.read()
+
+
+HALF_OPEN = {
+    "silent": lambda: b"",
+    "five bytes": lambda: client_hello()[:5],
+    "half a ClientHello": lambda: client_hello()[:200],
+    "a ClientHello": client_hello,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("begin", HALF_OPEN.values(), ids=HALF_OPEN.keys())
+def test_thousands_of_half_open_handshakes_lock_nobody_out(files, site, start, crowd, eventually, begin):
+    """They count like any other connection, cost little, and end after the ten seconds that a handshake may take."""
+    with start(site, **tls(files)) as server:
+        blob = f"{MODEL}/blobs/{site.promoted.layers[0].digest}"
+        assert over_tls(files, server, blob, source="127.200.0.1")[2] == WEIGHTS
+        before = server.use()
+        gathered = crowd(server, 5000, 100, begin())
+        while gathered.gathering():
+            assert over_tls(files, server, "/healthz", source="127.200.0.1")[0] == 200
+        for _ in range(5):
+            assert over_tls(files, server, blob, source="127.200.0.1")[2] == WEIGHTS
+        assert server.use().descriptors <= before.descriptors + 2048 + 50
+        # Seen from the server: to a client that says nothing, a connection that was never accepted looks like one that was.
+        eventually(lambda: server.use().descriptors <= before.descriptors + 5, seconds=90)
+        assert over_tls(files, server, blob, source="127.200.0.1")[2] == WEIGHTS
+        assert server.use().peak < 256 << 20
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("begin", HALF_OPEN.values(), ids=HALF_OPEN.keys())
+def test_a_half_open_handshake_counts_as_a_connection(files, site, start, crowd, eventually, begin):
+    with start(site, **tls(files, max_connections=40)) as server:
+        gathered = crowd(server, 100, 25, begin())
+        eventually(lambda: not gathered.gathering())
+        eventually(lambda: gathered.staying() <= 40, seconds=5)  # before the handshakes have had their time
+        for _ in range(5):
+            assert over_tls(files, server, "/healthz", source="127.200.0.1")[0] == 200
+
+
+def test_what_is_no_handshake_ends_the_connection(files, site, start):
+    with start(site, **tls(files)) as server:
+        before = server.use()
+        for data in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * (1 << 20), b"\x16\x03\x01\xff\xff" + b"a" * (1 << 20), client_hello() + b"\x17" * (1 << 20)):
+            assert b"HTTP" not in server.exchange(data)
+        assert over_tls(files, server, "/healthz")[0] == 200
+        assert server.use().peak - before.peak < 32 << 20
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.slow
+def test_two_hundred_clients_over_tls_that_never_read_hold_little_memory(files, home, start):
+    """Encrypting needs buffers: small ones for each, whatever the blob's size."""
+    manifest = home.add("library/gemma3:270m", 1, "promoted", bytes(64 << 20))
+    home.publish()
+    blob = f"{MODEL}/blobs/{manifest.layers[0].digest}"
+    context = ssl.create_default_context(cafile=str(files / "ca.pem"))
+    with start(home, **tls(files)) as server, contextlib.ExitStack() as stack:
+        assert len(over_tls(files, server, blob)[2]) == 64 << 20
+        before = server.use()
+        for number in range(200):
+            connection = context.wrap_socket(stack.enter_context(server.connect(f"127.0.0.{2 + number % 4}")), server_hostname="localhost")
+            stack.enter_context(connection)
+            connection.sendall(f"GET {blob} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        for _ in range(3):
+            assert len(over_tls(files, server, blob)[2]) == 64 << 20
+        assert server.use().peak - before.peak < 128 << 20
 
 
 def free_port():
