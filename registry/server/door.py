@@ -10,6 +10,7 @@ import asyncio
 import errno
 import logging
 import socket
+from collections import OrderedDict
 
 from registry.server.metrics import CONNECTIONS_DROPPED
 from registry.server.places import Full, Place, Places
@@ -18,7 +19,8 @@ from registry.server.tls import ServerTls
 
 __all__ = ["Door"]
 
-_AT_ONCE = 64  # accepted in one turn of the loop
+_AT_ONCE = 16  # accepted in one turn of the loop
+_HANDSHAKES = 256  # under way at once; then the oldest, which is one that waits for its client, gives way to the newest
 _HANDSHAKE = 10.0  # seconds for a TLS handshake
 _GOODBYE = 5.0  # seconds for the end of a TLS connection
 _BREATH = 0.2  # seconds without accepting when there are no descriptors left
@@ -35,7 +37,8 @@ class Door:
         self.tls = tls
         self._listening, self._places, self._server = listening, places, server
         self._loop = asyncio.get_running_loop()
-        self._entering: set[asyncio.Task[None]] = set()
+        self._silent: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._entering: OrderedDict[asyncio.Task[None], Place] = OrderedDict()
         self._reopens: asyncio.TimerHandle | None = None
         self._short = False
 
@@ -49,6 +52,8 @@ class Door:
         self._loop.remove_reader(self._listening.fileno())
         if self._reopens is not None:
             self._reopens.cancel()
+        for connection in list(self._silent):
+            self._drop(connection)
         for task in self._entering:
             task.cancel()
 
@@ -78,12 +83,44 @@ class Door:
         if isinstance(place, Full):
             connection.close()
             return
-        task = self._loop.create_task(self._enter(connection, place))
+        connection.setblocking(False)
+        if self.tls is None:
+            self._enter(connection, place)
+            return
+        # What TLS needs for one connection is a hundred times what a socket does: nothing is made before there is a first byte.
+        timer = self._loop.call_later(_HANDSHAKE, self._give_up, connection, place)
+        self._silent[connection] = timer
+        place.drop = lambda: self._drop(connection)
+        self._loop.add_reader(connection.fileno(), self._heard, connection, place)
+
+    def _heard(self, connection: socket.socket, place: Place) -> None:
+        self._silent.pop(connection).cancel()
+        self._loop.remove_reader(connection.fileno())
+        if len(self._entering) >= _HANDSHAKES:
+            oldest, its_place = next(iter(self._entering.items()))
+            its_place.leave()
+            oldest.cancel()
+            self._entering.pop(oldest)
+            self._server.tally.count(CONNECTIONS_DROPPED, "gave_way")
+        self._enter(connection, place)
+
+    def _give_up(self, connection: socket.socket, place: Place) -> None:
+        self._drop(connection)
+        place.leave()
+        self._server.tally.count(CONNECTIONS_DROPPED, "handshake")
+
+    def _drop(self, connection: socket.socket) -> None:
+        self._silent.pop(connection).cancel()
+        self._loop.remove_reader(connection.fileno())
+        connection.close()
+
+    def _enter(self, connection: socket.socket, place: Place) -> None:
+        task = self._loop.create_task(self._connect(connection, place))
         place.drop = task.cancel
-        self._entering.add(task)
+        self._entering[task] = place
         task.add_done_callback(lambda entered: self._entered(entered, connection, place))
 
-    async def _enter(self, connection: socket.socket, place: Place) -> None:
+    async def _connect(self, connection: socket.socket, place: Place) -> None:
         protocol = self._server.protocol(place)
         if self.tls is None:
             await self._loop.connect_accepted_socket(lambda: protocol, connection)
@@ -93,10 +130,10 @@ class Door:
             )
 
     def _entered(self, task: asyncio.Task[None], connection: socket.socket, place: Place) -> None:
-        self._entering.discard(task)
+        self._entering.pop(task, None)
         if task.cancelled() or task.exception() is not None:
+            # No handshake: not TLS, too slow, dropped for somebody else, or gone.  An everyday event, like any client that leaves early.
             if place.taken:  # nobody else needed it
                 self._server.tally.count(CONNECTIONS_DROPPED, "handshake")
-            # No handshake: not TLS, too slow, dropped for somebody else, or gone.  An everyday event, like any client that leaves early.
             place.leave()
             connection.close()
