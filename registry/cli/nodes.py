@@ -40,7 +40,12 @@ from registry.workflow.nodes import (
 
 __all__ = ["access_group", "journal_group", "node_group", "token_group"]
 
-_state = click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The server's own directory.  [default: HOME/server]")
+_state = click.option(
+    "--state",
+    type=click.Path(readable=False, path_type=Path),  # its reader says better what is wrong, and may have a capability that click doesn't see
+    metavar="DIR",
+    help="The server's own directory.  [default: HOME/server]",
+)
 _groups = click.option("--group", "groups", multiple=True, metavar="GROUP", help="A group it belongs to; test may pull what is not promoted yet.")
 
 

@@ -51,7 +51,8 @@ class Callers:
 
     def by_token(self, text: str, *, now: float) -> Caller | None:
         """Return who bears this token, unless it is unknown or has expired.  Only its digest is ever compared."""
-        token = self._by_digest.get(digest_of(text.encode()))
+        # Whoever sends bytes that are no text has no token, either; headers arrive with such bytes escaped.
+        token = self._by_digest.get(digest_of(text.encode(errors="surrogateescape")))
         return self.by_id(f"token.{token.name}.{token.digest[7:23]}", now=now) if token else None
 
     def by_certificate(self, certificate: Mapping[str, Any] | None) -> Caller | None:

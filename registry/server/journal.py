@@ -72,6 +72,7 @@ class Journal:
             OSError: it can't be written down, or what was written can't be made durable; then it must not be handed out.
         """
         if self._failed:
+            self._tally.count(JOURNAL_FAILURES)
             raise OSError(None, self._failed)
         self._append({"verb": verb, "node": node, "peer": peer, "repository": repository, "digest": digest})
 
@@ -85,25 +86,30 @@ class Journal:
         last = self._knocks.get(key)
         if last is not None and now - last < _KNOCK_EVERY:
             return
+        if not self._note({"verb": "knock", "node": "-", "peer": peer, "repository": repository, "key": key}):
+            return  # it is written down when it knocks again
         self._knocks[key] = now
         if len(self._knocks) > _KNOCKS_REMEMBERED:
             del self._knocks[next(iter(self._knocks))]
-        self._note({"verb": "knock", "node": "-", "peer": peer, "repository": repository, "key": key})
 
-    def _note(self, entry: dict[str, object]) -> None:
+    def _note(self, entry: dict[str, object]) -> bool:
+        """Write down what may wait; tell whether it was."""
         now = self._now()
         self._allowance = min(_DENIALS_AT_ONCE, self._allowance + max(0.0, now - self._last_denial) * _DENIALS_PER_SECOND)
         self._last_denial = now
         if self._allowance < 1:
             self._suppressed += 1
             self._tally.count(JOURNAL_LINES, "suppressed")
-            return
+            return False
         self._allowance -= 1
         if self._suppressed:
             entry["suppressed"] = self._suppressed
-        with suppress(OSError):
+        try:
             self._append(entry)
-            self._suppressed = 0
+        except OSError:
+            return False
+        self._suppressed = 0
+        return True
 
     def lag(self) -> float:
         """Return how many seconds the oldest line of this process has waited that is written and not yet durable."""

@@ -87,6 +87,12 @@ TRANSFERS_ACTIVE = Family("airlock_transfers_active", "Bodies of blobs that are 
 TRANSFER_SECONDS = Family(
     "airlock_transfer_duration_seconds", "How long bodies of blobs took that went out whole.", Kind.HISTOGRAM, buckets=_UNTIL_WHOLE
 )
+STORE_FAILURES = Family(
+    "airlock_store_failures",
+    "Requests for blobs that the store failed: damaged, which is of another size than the manifest says, or not readable just now.",
+    labels=("kind",),
+    series=_each(("damaged", "unreadable")),
+)
 REFUSALS = Family("airlock_refusals", "Requests that were refused, by reason.", labels=("reason",), series=_each(Reason))
 CONNECTIONS = Family("airlock_connections", "Connections that were accepted.")
 CONNECTIONS_OPEN = Family("airlock_connections_open", "Connections that are open.", Kind.GAUGE)
@@ -115,6 +121,7 @@ FAMILIES = (
     TRANSFERS,
     TRANSFERS_ACTIVE,
     TRANSFER_SECONDS,
+    STORE_FAILURES,
     REFUSALS,
     CONNECTIONS,
     CONNECTIONS_OPEN,

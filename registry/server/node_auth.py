@@ -66,7 +66,11 @@ def verify_token_request(origin: str, target: str, authorization: str) -> Signed
     except (FormatRefused, InvalidSignature, ValueError, binascii.Error):
         raise SignatureRefused("the signature does not belong to this key and this address") from None
     fields: dict[str, str] = {}
-    for name, value in parse_qsl(target.partition("?")[2], keep_blank_values=True, max_num_fields=8):
+    try:
+        pairs = parse_qsl(target.partition("?")[2], keep_blank_values=True, max_num_fields=8)
+    except ValueError:  # more fields than anybody asks with
+        raise SignatureRefused("the request has too many fields") from None
+    for name, value in pairs:
         if name in fields:
             raise SignatureRefused(f"{name[:20]} stands twice in the request")
         fields[name] = value

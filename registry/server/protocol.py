@@ -23,6 +23,7 @@ _HEADERS = 64
 _IDLE_SECONDS = 75.0
 _UNREAD_BODY_SECONDS = 1.0  # a refused upload is thrown away for so long, so that its sender can read the refusal
 
+_QUIET = 60.0  # seconds between two lines in the log about nonsense
 _FIRST_SECONDS = 20.0  # from connecting to a whole first request: a client that sends a byte now and then holds nobody up
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,17 @@ class HttpServer(web.Server):
     def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], tally: Tally) -> None:
         super().__init__(handler)
         self.tally = tally
+        self._quiet_until, self._unsaid = 0.0, 0
+
+    def say_nonsense(self, address: str) -> None:
+        """Log that something came in that is no request, now and then: whoever sends a million of them must not fill the disk."""
+        now = asyncio.get_running_loop().time()
+        if now < self._quiet_until:
+            self._unsaid += 1
+            return
+        also = f", and {self._unsaid} times since the last such line" if self._unsaid else ""
+        _log.info("refused what is not HTTP, or larger than allowed, from %s%s", address, also)
+        self._quiet_until, self._unsaid = now + _QUIET, 0
 
     def protocol(self, place: Place) -> web.RequestHandler:
         """Return the protocol for the new connection that has this place."""
@@ -55,7 +67,7 @@ class _Connection(web.RequestHandler):
 
     def __init__(self, server: HttpServer, place: Place, **settings: Any) -> None:
         super().__init__(server, **settings)
-        self._place, self._tally = place, server.tally
+        self._place, self._server, self._tally = place, server, server.tally
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; whoever has said nothing whole for a while is dropped."""
@@ -89,7 +101,7 @@ class _Connection(web.RequestHandler):
         """Answer what the parser refused, or what a mistake of ours left unanswered."""
         del message  # the parser quotes what it was sent
         if isinstance(exc, HttpProcessingError):
-            _log.info("refused what is not HTTP, or larger than allowed, from %s", request.remote)
+            self._server.say_nonsense(request.remote or "")
             self._tally.count(REFUSALS, Reason.MALFORMED)
             response = error(status, "UNSUPPORTED", "this is not a request that a registry understands, or it is too large")
         else:

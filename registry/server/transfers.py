@@ -16,7 +16,7 @@ from registry.server import ranges
 from registry.server.access import Caller
 from registry.server.body import FileResponse, Lanes, Outcome, open_checked
 from registry.server.gate import peer_of
-from registry.server.metrics import REFUSALS, SENT_BYTES, TRANSFER_SECONDS, TRANSFERS, TRANSFERS_ACTIVE, Tally
+from registry.server.metrics import REFUSALS, SENT_BYTES, STORE_FAILURES, TRANSFER_SECONDS, TRANSFERS, TRANSFERS_ACTIVE, Tally
 from registry.server.oci import COMMON_HEADERS, error
 from registry.server.pace import TooMany
 from registry.server.reasons import Reason
@@ -134,6 +134,8 @@ class Transfers:
         if digest not in self._damaged:  # sixteen parts and six tries each would say the same
             self._damaged.add(digest)
             _log.warning("blob %s can't be served: %s", digest, failure.strerror if isinstance(failure, OSError) else failure)
-        if isinstance(failure, StoreFailed):
+        damaged = isinstance(failure, StoreFailed)
+        self.tally.count(STORE_FAILURES, "damaged" if damaged else "unreadable")
+        if damaged:
             return error(500, "UNKNOWN", "this blob is damaged in the registry's store; ask its operator")
         return error(503, "UNAVAILABLE", "this blob can't be read from the registry's store just now")

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -131,6 +132,8 @@ def read_limited(path: Path, limit: int, *, what: str) -> bytes:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise MediumDamaged(f"{what}: not a regular file", why="a link, a device or a pipe lies in its place")
         data = stream.read(limit + 1)
     if len(data) > limit:
         raise MediumDamaged(f"{what}: larger than any airlock writes", why=f"at most {limit} bytes are allowed")

@@ -345,7 +345,7 @@ def test_the_page_tells_every_value_of_a_label(watched):
     told["airlock_refusals_total"] = " ".join(cell for cell, *_ in rows("Reasons of `airlock_refusals_total`:"))
     for sample in watched.samples():
         for label, value in sample.labels.items():
-            if label in ("route", "reason", "outcome", "verb", "state") and sample.name in told:
+            if label in ("route", "reason", "outcome", "kind", "verb", "state") and sample.name in told:
                 assert value in words_of(told[sample.name]), f"{sample.name}: {label} {value}"
 
 
@@ -354,7 +354,7 @@ def test_whoever_watches_learns_no_name_no_digest_and_no_address(watched):
     assert [secret for secret in watched.secrets if secret in text] == []
     assert "sha256" not in text
     labels = {label for sample in watched.samples() for label in sample.labels}
-    assert labels == {"route", "code", "le", "outcome", "reason", "verb", "state", "version", "worker"}
+    assert labels == {"route", "code", "le", "outcome", "kind", "reason", "verb", "state", "version", "worker"}
 
 
 def test_what_the_node_did_was_counted(watched):
