@@ -81,6 +81,7 @@ class FileResponse(web.StreamResponse):
         self._lanes = lanes
         self._caller = caller
         self._transport: asyncio.Transport | None = None
+        self._buffer: memoryview | None = None
         self._sending: Sending | None = None
 
     def abort(self, why: Outcome) -> None:
@@ -116,8 +117,6 @@ class FileResponse(web.StreamResponse):
             await writer.drain()
             transport.set_write_buffer_limits()
         pace, zero_copy = self._lanes.pace, transport.get_extra_info("sslcontext") is None
-        if not zero_copy:  # asyncio would take 512 KiB beyond what the socket does: of hundreds of clients that stall, too much
-            transport.set_write_buffer_limits(high=1, low=0)
         while self.sent < self._span.count:
             wanted = pace.slice(self._span.count - self.sent)
             before = self.sent
@@ -128,7 +127,7 @@ class FileResponse(web.StreamResponse):
                     zero_copy = False
                     continue
             else:
-                await self._copy(writer, wanted)
+                await self._copy(transport, writer, wanted)
             if self.sent - before < wanted:
                 raise OSError(None, f"it ended {self._span.count - self.sent} bytes early")
             await pace.spent(wanted)
@@ -147,26 +146,29 @@ class FileResponse(web.StreamResponse):
     def _moved(self, count: int) -> None:
         self.sent += count
 
-    async def _copy(self, writer: AbstractStreamWriter, wanted: int) -> None:
+    async def _copy(self, transport: asyncio.Transport, writer: AbstractStreamWriter, wanted: int) -> None:
         loop, until, pace = asyncio.get_running_loop(), self.sent + wanted, self._lanes.pace
+        # With these limits nothing of ours waits in asyncio any more when drain() returns.  So one buffer serves for all slices, and a client that
+        # stalls holds one; asyncio's own limits would let it hold three quarters of a megabyte.
+        transport.set_write_buffer_limits(high=1, low=0)
+        buffer = memoryview(self._buffer or bytearray(pace.read()))
+        self._buffer = buffer
         while self.sent < until:
             await self._lanes.turns.wait(pace.active)
-            size = min(pace.read(), until - self.sent)
-            data: bytes | memoryview = _cached(self._file.fileno(), size, self._span.offset + self.sent)
-            if not data:
-                data = await loop.run_in_executor(None, os.pread, self._file.fileno(), size, self._span.offset + self.sent)
-            if not data:
+            room, offset = buffer[: min(pace.read(), until - self.sent)], self._span.offset + self.sent
+            count = _cached(self._file.fileno(), room, offset)
+            if not count:
+                count = await loop.run_in_executor(None, os.preadv, self._file.fileno(), [room], offset)
+            if not count:
                 return
-            await writer.write(data)
+            await writer.write(room[:count])
             await writer.drain()
-            self.sent += len(data)
+            self.sent += count
 
 
-def _cached(descriptor: int, size: int, offset: int) -> memoryview:
-    """Return what the page cache holds of the wanted bytes, or nothing: a disk must not stop the loop, and a thread costs more than the copy."""
-    buffer = bytearray(size)
+def _cached(descriptor: int, room: memoryview, offset: int) -> int:
+    """Read what the page cache holds of the wanted bytes, and return how many: a disk must not stop the loop, a thread costs more than the copy."""
     try:
-        count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
+        return os.preadv(descriptor, [room], offset, os.RWF_NOWAIT)
     except OSError:  # not cached, or a file system that doesn't know the flag
-        count = 0
-    return memoryview(buffer)[:count]
+        return 0

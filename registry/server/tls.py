@@ -37,6 +37,9 @@ def server_tls(certificate: Path, key: Path, client_ca: Path | None) -> ServerTl
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    # The client's order counts: every suite here is good, and it knows which of them its processor does in hardware.
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # TLS 1.2; 1.3 has no others
     context.set_alpn_protocols(["http/1.1"])
     used = f"{certificate} and {key}"
     try:

@@ -17,8 +17,12 @@ class Turns:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def wait(self, crowd: int) -> None:
-        """Return when it is the caller's turn, which it always is in a ``crowd`` that fits into one."""
+        """Return when it is the caller's turn: in a ``crowd`` that fits into one turn of the loop the next one, and never at once.
+
+        Writing to a client that reads as fast as we write, or that is gone, doesn't wait by itself; nobody else would be served.
+        """
         if crowd <= self._at_once:
+            await asyncio.sleep(0)
             return
         loop = asyncio.get_running_loop()
         if not self._waiting:

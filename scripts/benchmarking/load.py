@@ -23,6 +23,7 @@ from benchmarking.processes import cpu_of, wait_until_quiet
 from benchmarking.shelf import Shelf
 
 PARTS = 16  # as Ollama does
+_CIPHERS = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"  # in the order of Go's crypto/tls, which Ollama speaks with
 STALLED = 60  # seconds without a byte, after which curl gives up
 BLOCK = 1 << 20
 
@@ -146,6 +147,7 @@ def _orders(contestant: Contestant, shelf: Shelf, number: int) -> str:
         last = shelf.size - 1 if part == PARTS - 1 else (part + 1) * step - 1
         parts.append(
             f'url = "{url}"\nrange = "{part * step}-{last}"\ninterface = "{address_of(number)}"\ncacert = "{shelf.certificate}"\n'
+            f'tls13-ciphers = "{_CIPHERS}"\n'
             'output = "/dev/null"\nwrite-out = "%{http_code} %{size_download}\\n"\n'
             f"no-progress-meter\nfail\nhttp1.1\nspeed-limit = 1\nspeed-time = {STALLED}\n"
         )

@@ -167,11 +167,20 @@ def test_turns_come_in_order_and_a_few_at_a_time():
     asyncio.run(run())
 
 
-def test_a_small_crowd_does_not_wait():
+def test_a_small_crowd_waits_for_one_turn_of_the_loop():
     async def run():
-        turns = Turns(4)
-        waiting = turns.wait(4)
-        with pytest.raises(StopIteration):
-            waiting.send(None)
+        turns, ticks = Turns(4), 0
+
+        async def count():
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0)
+                ticks += 1
+
+        counting = asyncio.create_task(count())
+        for _ in range(100):
+            await turns.wait(4)
+        assert 99 <= ticks <= 101  # the others had theirs in between
+        counting.cancel()
 
     asyncio.run(run())

@@ -85,6 +85,26 @@ def test_over_tls_a_blob_arrives_whole_and_in_parts(files, site, start):
         assert (status, body == WEIGHTS[1_000_000:3_000_000]) == (206, True)
 
 
+def test_over_tls_slow_and_fast_readers_get_the_same_bytes(files, home, start):
+    """One buffer serves for all slices of a body: nothing may be overwritten while it still waits for a client."""
+    content = os.urandom(24_000_001)
+    manifest = home.add("library/gemma3:270m", 1, "promoted", content)
+    home.publish()
+    context = ssl.create_default_context(cafile=str(files / "ca.pem"))
+    with start(home, **tls(files)) as server, contextlib.ExitStack() as stack:
+        running = []
+        for _ in range(4):
+            connection = http.client.HTTPSConnection("localhost", server.address[1], context=context, timeout=30)
+            stack.callback(connection.close)
+            connection.request("GET", f"{MODEL}/blobs/{manifest.layers[0].digest}")
+            running.append((connection.getresponse(), bytearray()))
+        while any(len(received) < len(content) for _, received in running):
+            for number, (answer, received) in enumerate(running):
+                received += answer.read(50_000 * (number + 1) ** 2)
+                time.sleep(0.002)
+        assert [bytes(received) == content for _, received in running] == [True] * 4
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tls_1_2_and_1_3(files, site, start, version):
     with start(site, **tls(files)) as server:
