@@ -20,11 +20,11 @@ __all__ = ["serve_command"]
 _file = click.Path(path_type=Path)
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str, option: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535 or not host:
         raise Usage(
-            f"{text!r}: not an address to listen on", why="expected HOST:PORT", hint="for example --listen 127.0.0.1:5000 or --listen [::1]:5000"
+            f"{text!r}: not an address to listen on", why="expected HOST:PORT", hint=f"for example {option} 127.0.0.1:5000 or {option} [::1]:5000"
         )
     return host.strip("[]"), int(port)
 
@@ -131,7 +131,7 @@ def serve_command(
 
     home = settings.home
     home.require(SITE)
-    host, port = _address(listen)
+    host, port = _address(listen, "--listen")
     if (tls_cert is None) != (tls_key is None):
         raise Usage("TLS needs a certificate and its key", hint="name both: --tls-cert FILE --tls-key FILE")
     if tls_cert is None and not _is_loopback(host):
@@ -142,20 +142,21 @@ def serve_command(
                 hint="airlock site tls-init makes a certificate for --tls-cert and --tls-key; or say --plain-http",
             )
         settings.output.warn("plain HTTP beyond this machine: whoever sits on the network can read what is pulled, though not change it unnoticed")
-    data_plane = _address(blob_listen) if blob_listen else None
+    data_plane = _address(blob_listen, "--blob-listen") if blob_listen else None
     if data_plane and tls_cert is None:
         raise Usage("--blob-listen is for a server that speaks TLS", why="without it every blob goes over plain HTTP already")
     if data_plane:
         settings.output.warn("blobs go over plain HTTP: whoever sits on the network can read them, though not change them unnoticed")
-    watched = _address(metrics_listen) if metrics_listen else None
+    watched = _address(metrics_listen, "--metrics-listen") if metrics_listen else None
     if watched and not _is_loopback(watched[0]):
         settings.output.warn("metrics go over plain HTTP to whoever reaches them: they name nobody, but say how busy this site is")
     if not anonymous_pull and not _knows_anybody(home):
         settings.output.warn("no node is enrolled yet, so every pull will be refused, and counts as a knock: airlock node pending")
     logging.basicConfig(format="airlock: %(message)s", level=logging.WARNING if settings.quiet else logging.INFO)
 
-    def ready(url: str) -> None:
-        settings.output.result({"url": url, "anonymous_pull": anonymous_pull}, f"serving on {url}")
+    def ready(url: str, metrics: str = "") -> None:
+        told = {"url": url, "anonymous_pull": anonymous_pull} | ({"metrics": metrics} if metrics else {})
+        settings.output.result(told, f"serving on {url}" + (f", metrics at {metrics}" if metrics else ""))
         sys.stdout.flush()
 
     serve(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import time
 from collections.abc import Callable
@@ -20,17 +19,15 @@ from registry.server.working import Sockets, Worker, work
 
 __all__ = ["ServerConfig", "serve"]
 
-_log = logging.getLogger(__name__)
 
-
-def serve(config: ServerConfig, *, ready: Callable[[str], None]) -> None:
+def serve(config: ServerConfig, *, ready: Callable[..., None]) -> None:
     """Serve until SIGTERM or SIGINT, then stop accepting, let running transfers finish for ``drain_seconds``, and return.
 
     A second signal ends the waiting; SIGHUP reads the TLS files again.  Call it in the main thread, before there are others.
 
     Args:
         config: what to serve, where.
-        ready: called once with the server's URL when it accepts connections.
+        ready: called once when it accepts connections, with the server's URL and, if there is a listener for metrics, theirs.
 
     Raises:
         StoreFailed: the state directory can't be used, or another server uses it.
@@ -47,8 +44,7 @@ def serve(config: ServerConfig, *, ready: Callable[[str], None]) -> None:
         Nonces(directory / NONCES_NAME).close()
         sockets = _bind(config)
         url = url_of(sockets[0].main, "https" if config.tls else "http")
-        if sockets[0].metrics is not None:
-            _log.info("metrics at %s/metrics", url_of(sockets[0].metrics, "http"))
+        urls = [url] if sockets[0].metrics is None else [url, f"{url_of(sockets[0].metrics, 'http')}/metrics"]
 
         def close() -> None:
             for each in sockets:
@@ -61,9 +57,9 @@ def serve(config: ServerConfig, *, ready: Callable[[str], None]) -> None:
 
         try:
             if config.workers == 1:
-                work(config, directory, Worker(0, sockets[0], tallies, lambda: ready(url)))
+                work(config, directory, Worker(0, sockets[0], tallies, lambda: ready(*urls)))
             else:
-                Workers(config.workers, run, close, lambda: tallies.row(0).count(WORKER_ENDS)).run(lambda: ready(url))
+                Workers(config.workers, run, close, lambda: tallies.row(0).count(WORKER_ENDS)).run(lambda: ready(*urls))
         finally:
             close()
 

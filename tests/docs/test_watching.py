@@ -273,7 +273,7 @@ def watched(after_the_journey, tmp_path_factory):
     serve = f"airlock serve --listen 127.0.0.1:0 --metrics-listen {metrics} --tls-cert {tls}/server.pem --tls-key {tls}/server.key --workers 2"
     url = world.start(serve, {"cwd": inside, "env": world.environment("inside", serve), "stdin": subprocess.DEVNULL})
     try:
-        address, trust = url.split("//")[1].strip(), ssl.create_default_context(cafile=tls / "ca.pem")
+        address, trust = url.split("//")[1].partition(",")[0].strip(), ssl.create_default_context(cafile=tls / "ca.pem")
         manifests = f"/v2/{REPOSITORY}/manifests/"
         assert get(address, f"{manifests}270m", tls=trust)[0] == 401
         status, token = key.token(address, trust)

@@ -6,6 +6,7 @@ import json
 import ssl
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def running(world, *arguments):
             line = process.stdout.readline()
             assert line, process.stderr.read()
             text += line
-        yield json.loads(text)["url"]
+        yield json.loads(text)
         process.terminate()
         assert process.wait(30) == 0
     finally:
@@ -66,12 +67,29 @@ def running(world, *arguments):
 
 def test_serve_with_it_in_two_workers(serving):
     serving.ok("in", "site", "tls-init", "--name", "127.0.0.1")
-    with running(serving, "--tls-cert", "in/tls/server.pem", "--tls-key", "in/tls/server.key", "--workers", "2", "--anonymous-pull") as url:
+    with running(serving, "--tls-cert", "in/tls/server.pem", "--tls-key", "in/tls/server.key", "--workers", "2", "--anonymous-pull") as told:
+        url = told["url"]
         assert url.startswith("https://127.0.0.1:")
         connection = http.client.HTTPSConnection(url[8:], context=ssl.create_default_context(cafile=serving.path("in/tls/ca.pem")), timeout=30)
         connection.request("GET", "/v2/library/tiny/manifests/1b")
         assert connection.getresponse().status == 200
         connection.close()
+
+
+def test_serve_tells_scripts_where_its_metrics_are(serving):
+    with (
+        running(serving, "--metrics-listen", "127.0.0.1:0", "--anonymous-pull") as told,
+        urllib.request.urlopen(told["metrics"], timeout=30) as answer,
+    ):
+        assert b'airlock_releases{state="promoted"} 1.0\n' in answer.read()
+
+
+def test_metrics_beyond_this_machine_are_a_choice_that_is_said(serving):
+    refused = serving.program("--home", "in", "serve", "--metrics-listen", "192.0.2.1:0", "--listen", "127.0.0.1:0")
+    assert refused.code == 1
+    assert "metrics go over plain HTTP to whoever reaches them" in refused.err
+    assert refused.lines["error"] == "192.0.2.1:0: can't be listened on"
+    assert "--metrics-listen" in refused.lines["hint"]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +99,7 @@ def test_serve_with_it_in_two_workers(serving):
         (["--tls-cert", "x.pem"], 2, "TLS needs a certificate and its key"),
         (["--tls-cert", "x.pem", "--tls-key", "x.key"], 1, "x.pem and x.key: can't be used for TLS"),
         (["--client-ca", "x.pem", "--listen", "127.0.0.1:0"], 2, "client certificates need TLS"),
+        (["--metrics-listen", "5010"], 2, "'5010': not an address to listen on"),
         (["--blob-listen", "127.0.0.1:0"], 2, "--blob-listen is for a server that speaks TLS"),
     ],
 )

@@ -38,7 +38,7 @@ options |= {name: Path(options[name]) for name in ("blobs", "view", "state", "cl
 if "tls" in options:
     options["tls"] = tuple(map(Path, options["tls"]))
 logging.basicConfig(level=logging.INFO)
-serve(ServerConfig(**options), ready=lambda url: print(url, flush=True))
+serve(ServerConfig(**options), ready=lambda *urls: print(*urls, flush=True))
 """
 
 CROWD = """
@@ -199,6 +199,7 @@ class Server:
     process: subprocess.Popen
     url: str
     log: Path
+    metrics: str = ""
 
     @property
     def address(self):
@@ -279,9 +280,9 @@ def serving(home, **options):
             text=True,
         )
     try:
-        url = process.stdout.readline().strip()
+        url, *metrics = process.stdout.readline().split() or [""]
         assert url, log.read_text()
-        yield Server(process, url, log)
+        yield Server(process, url, log, *metrics)
     finally:
         process.terminate()
         try:

@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import re
-import time
 
 import pytest
 
@@ -46,7 +45,7 @@ def values(text):
 
 @pytest.fixture
 def watched(home, start):
-    """A function that starts a server of which this process knows the port for metrics."""
+    """``with watched(**options) as (server, port):`` runs a server with a listener for metrics at this port."""
 
     @contextlib.contextmanager
     def run(**options):
@@ -54,12 +53,7 @@ def watched(home, start):
         home.add("library/gemma3:270m", 2, "approved", b"other weights")
         home.publish()
         with start(home, metrics_listen=["127.0.0.1", 0], **options) as server:
-            found = []
-            deadline = time.monotonic() + 10
-            while not found and time.monotonic() < deadline:
-                found = re.findall(r"metrics at http://127\.0\.0\.1:(\d+)/metrics", server.log.read_text())
-                time.sleep(0.02)
-            yield server, int(found[-1])
+            yield server, int(re.fullmatch(r"http://127\.0\.0\.1:(\d+)/metrics", server.metrics)[1])
 
     return run
 

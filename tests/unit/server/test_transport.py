@@ -100,7 +100,7 @@ def test_over_tls_slow_and_fast_readers_get_the_same_bytes(files, home, start):
             running.append((connection.getresponse(), bytearray()))
         while any(len(received) < len(content) for _, received in running):
             for number, (answer, received) in enumerate(running):
-                received += answer.read(50_000 * (number + 1) ** 2)
+                received.extend(answer.read(50_000 * (number + 1) ** 2))
                 time.sleep(0.002)
         assert [bytes(received) == content for _, received in running] == [True] * 4
 
