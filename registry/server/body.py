@@ -103,7 +103,8 @@ class FileResponse(web.StreamResponse):
             except ConnectionError:
                 raise
             except OSError as error:
-                self.outcome = Outcome.FAILED
+                if self.outcome is Outcome.LEFT:
+                    self.outcome = Outcome.FAILED
                 _log.warning("blob %s: can't be read any further: %s", Path(str(self._file.name)).name, error.strerror)
                 raise ConnectionResetError from error  # the headers are out: only closing tells the client
         return writer
@@ -112,11 +113,23 @@ class FileResponse(web.StreamResponse):
         transport = self._transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError
+        if transport.get_extra_info("sslcontext") is not None:
+            await self._slices(transport, writer, zero_copy=False)
+            return
+        reading = transport.is_reading()
+        transport.pause_reading()  # a client that closes its half of the connection still gets what it asked for
+        try:
+            await self._slices(transport, writer, zero_copy=True)
+        finally:
+            if reading and not transport.is_closing():
+                transport.resume_reading()
+
+    async def _slices(self, transport: asyncio.Transport, writer: AbstractStreamWriter, *, zero_copy: bool) -> None:
         if transport.get_write_buffer_size():  # the headers must be out before anything goes past the transport
             transport.set_write_buffer_limits(high=0)
             await writer.drain()
             transport.set_write_buffer_limits()
-        pace, zero_copy = self._lanes.pace, transport.get_extra_info("sslcontext") is None
+        pace = self._lanes.pace
         while self.sent < self._span.count:
             wanted = pace.slice(self._span.count - self.sent)
             before = self.sent
@@ -133,15 +146,11 @@ class FileResponse(web.StreamResponse):
             await pace.spent(wanted)
 
     async def _hand_over(self, transport: asyncio.Transport, wanted: int) -> None:
-        reading = transport.is_reading()
-        transport.pause_reading()  # a client that closes its half of the connection still gets what it asked for
         try:
             self._sending = self._lanes.pump.begin(transport, self._file.fileno(), self._span.offset + self.sent, wanted, self._moved)
             await self._lanes.pump.end(self._sending)
         finally:
             self._sending = None
-            if reading and not transport.is_closing():
-                transport.resume_reading()
 
     def _moved(self, count: int) -> None:
         self.sent += count
@@ -149,12 +158,16 @@ class FileResponse(web.StreamResponse):
     async def _copy(self, transport: asyncio.Transport, writer: AbstractStreamWriter, wanted: int) -> None:
         loop, until, pace = asyncio.get_running_loop(), self.sent + wanted, self._lanes.pace
         # With these limits nothing of ours waits in asyncio any more when drain() returns.  So one buffer serves for all slices, and a client that
-        # stalls holds one; asyncio's own limits would let it hold three quarters of a megabyte.
-        transport.set_write_buffer_limits(high=1, low=0)
+        # stalls holds two or three; asyncio's own limits would let it hold three quarters of a megabyte.  A plain transport pauses above the limit,
+        # one of TLS when it is reached (asyncio, ``transports.py`` and ``sslproto.py``).
+        transport.set_write_buffer_limits(high=0 if transport.get_extra_info("sslcontext") is None else 1, low=0)
         buffer = memoryview(self._buffer or bytearray(pace.read()))
         self._buffer = buffer
         while self.sent < until:
             await self._lanes.turns.wait(pace.active)
+            if not transport.is_reading():
+                # It sent hundreds of requests ahead.  asyncio would not see it close its half, and throw away what we write, without a word.
+                raise ConnectionResetError
             room, offset = buffer[: min(pace.read(), until - self.sent)], self._span.offset + self.sent
             count = _cached(self._file.fileno(), room, offset)
             if not count:

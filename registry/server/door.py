@@ -54,8 +54,8 @@ class Door:
             self._reopens.cancel()
         for connection in list(self._silent):
             self._drop(connection)
-        for task in self._entering:
-            task.cancel()
+        for place in list(self._entering.values()):
+            place.drop()
 
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):
@@ -97,10 +97,9 @@ class Door:
         self._silent.pop(connection).cancel()
         self._loop.remove_reader(connection.fileno())
         if len(self._entering) >= _HANDSHAKES:
-            oldest, its_place = next(iter(self._entering.items()))
+            _, its_place = self._entering.popitem(last=False)
+            its_place.drop()  # which is not to cancel the task once there is a transport
             its_place.leave()
-            oldest.cancel()
-            self._entering.pop(oldest)
             self._server.tally.count(CONNECTIONS_DROPPED, "gave_way")
         self._enter(connection, place)
 

@@ -12,11 +12,14 @@ down, the next one says how many were ``suppressed``.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,8 +36,19 @@ _DENIALS_PER_SECOND = 10
 _DENIALS_AT_ONCE = 100
 _KNOCK_EVERY = 3600.0
 _KNOCKS_REMEMBERED = 1000
+_MOST_WAITING = 10_000  # lines that wait for a disk which fails; denials beyond are only counted
+_LONGEST_LAG = 60.0  # seconds that a written line may wait for the disk before nothing more is handed out
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A line that is written and not yet durable: where it begins, its bytes, since when."""
+
+    offset: int
+    data: bytes
+    since: float
 
 
 class Journal:
@@ -46,11 +60,11 @@ class Journal:
         Raises:
             StoreFailed: unwritable, or its last line isn't one of ours.
         """
-        self._now, self._tally = now, tally
-        self._unsynced: float | None = None
-        self._syncing: float | None = None
+        self._now, self._tally, self._path = now, tally, path
+        self._waiting: list[_Waiting] = []
+        self._swapping = threading.Lock()  # the loop appends lines while a thread makes those before durable
+        self._since: float | None = None
         self._failed = ""
-        self._first = FIRST
         self._allowance = float(_DENIALS_AT_ONCE)
         self._last_denial = now()
         self._suppressed = 0
@@ -71,9 +85,10 @@ class Journal:
         Raises:
             OSError: it can't be written down, or what was written can't be made durable; then it must not be handed out.
         """
-        if self._failed:
+        problem = self._failed or ("the disk under it does not answer" if self.lag() > _LONGEST_LAG else "")
+        if problem:
             self._tally.count(JOURNAL_FAILURES)
-            raise OSError(None, self._failed)
+            raise OSError(None, problem)
         self._append({"verb": verb, "node": node, "peer": peer, "repository": repository, "digest": digest})
 
     def denied(self, reason: str, *, node: str, peer: str, repository: str) -> None:
@@ -97,7 +112,7 @@ class Journal:
         now = self._now()
         self._allowance = min(_DENIALS_AT_ONCE, self._allowance + max(0.0, now - self._last_denial) * _DENIALS_PER_SECOND)
         self._last_denial = now
-        if self._allowance < 1:
+        if self._allowance < 1 or len(self._waiting) > _MOST_WAITING:
             self._suppressed += 1
             self._tally.count(JOURNAL_LINES, "suppressed")
             return False
@@ -107,14 +122,16 @@ class Journal:
         try:
             self._append(entry)
         except OSError:
+            self._suppressed += 1
+            self._tally.count(JOURNAL_LINES, "suppressed")
             return False
         self._suppressed = 0
         return True
 
     def lag(self) -> float:
         """Return how many seconds the oldest line of this process has waited that is written and not yet durable."""
-        waiting = [since for since in (self._unsynced, self._syncing) if since is not None]
-        return max(0.0, self._now() - min(waiting)) if waiting else 0.0
+        since = self._since
+        return 0.0 if since is None else max(0.0, self._now() - since)
 
     @property
     def problem(self) -> str:
@@ -123,35 +140,55 @@ class Journal:
 
     def sync(self) -> None:
         """Make what was written durable; may take as long as the disk does, and runs beside the loop.  While it fails, nothing is handed out."""
-        since, self._unsynced = self._unsynced, None
-        if since is None:
+        with self._swapping:
+            lines, self._waiting = self._waiting, []
+        if not lines:
             return
-        self._syncing = since
         try:
+            if self._failed:
+                self._write_again(lines)
             os.fdatasync(self._descriptor)
         except OSError as error:
-            self._unsynced, self._failed = since, str(error.strerror)
             self._tally.count(JOURNAL_FAILURES)
+            self._failed = str(error.strerror)
+            with self._swapping:
+                self._waiting = lines + self._waiting
             _log.error("nothing is handed out: the access journal can't be made durable: %s", error.strerror)
-        else:
-            self._failed = ""
+            return
+        self._failed = ""
+        with self._swapping:
+            self._since = self._waiting[0].since if self._waiting else None
+
+    def _write_again(self, lines: list[_Waiting]) -> None:
+        """Write once more what could not be made durable: Linux reports that once, and then believes the pages to be clean (fsync(2), "EIO")."""
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)  # not O_APPEND, with which pwrite(2) appends
+        try:
+            for line in lines:
+                if os.pwrite(descriptor, line.data, line.offset) != len(line.data):
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
         finally:
-            self._syncing = None
+            os.close(descriptor)
 
     def length(self) -> tuple[Digest, int]:
         """Return the digest of the first line, which names a journal, and the number of lines of all workers; FIRST and 0 where there is none yet.
 
+        For any thread: it looks through a descriptor of its own, because a lock belongs to what was opened, and taking ours twice is giving it
+        back once too early (flock(2)).
+
         Raises:
             OSError: it can't be read.
         """
-        with _turn(self._descriptor):
-            try:
-                count, _, _ = _resume(self._descriptor)
-            except FormatRefused as refusal:
-                raise OSError(None, str(refusal)) from None
-        if self._first == FIRST and count:
-            self._first = digest_of(os.pread(self._descriptor, LONGEST_LINE, 0).partition(b"\n")[0])
-        return self._first, count
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with _turn(descriptor, fcntl.LOCK_SH):
+                count, _, _ = _newest(descriptor)
+            if not count:
+                return FIRST, 0
+            return digest_of(os.pread(descriptor, LONGEST_LINE, 0).partition(b"\n")[0]), count
+        except FormatRefused as refusal:
+            raise OSError(None, str(refusal)) from None
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Make what was written durable."""
@@ -166,8 +203,6 @@ class Journal:
             self._tally.count(JOURNAL_FAILURES)
             raise
         self._tally.count(JOURNAL_LINES, str(entry["verb"]))
-        if self._unsynced is None:
-            self._unsynced = self._now()
 
     def _write(self, entry: dict[str, object]) -> None:
         time = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -181,13 +216,18 @@ class Journal:
             if os.write(self._descriptor, line + b"\n") != len(line) + 1:
                 os.ftruncate(self._descriptor, self._end)  # half a line is none
                 raise OSError(None, "the access journal can't grow")
+            waiting = _Waiting(self._end, line + b"\n", self._now())
             self._sequence, self._previous, self._end = self._sequence + 1, digest_of(line), self._end + len(line) + 1
+        with self._swapping:
+            self._waiting.append(waiting)
+            if self._since is None:
+                self._since = waiting.since
 
 
 @contextmanager
-def _turn(descriptor: int) -> Iterator[None]:
+def _turn(descriptor: int, kind: int = fcntl.LOCK_EX) -> Iterator[None]:
     """Hold the file while the block runs: a worker's turn takes microseconds."""
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    fcntl.flock(descriptor, kind)
     try:
         yield
     finally:
@@ -196,12 +236,18 @@ def _turn(descriptor: int) -> Iterator[None]:
 
 def _resume(descriptor: int) -> tuple[int, Digest, int]:
     """Return the number and digest of the last whole line, and where it ends; one cut short by a crash was never acted upon and is dropped."""
+    sequence, previous, end = _newest(descriptor)
+    if os.fstat(descriptor).st_size != end:
+        os.ftruncate(descriptor, end)
+    return sequence, previous, end
+
+
+def _newest(descriptor: int) -> tuple[int, Digest, int]:
+    """Return the number and digest of the last whole line, and where it ends; changes nothing."""
     size = os.fstat(descriptor).st_size
     start = max(0, size - 2 * LONGEST_LINE)
     lines = os.pread(descriptor, size - start, start).split(b"\n")
     end = size - len(lines[-1])
-    if lines[-1]:
-        os.ftruncate(descriptor, end)
     if len(lines) < 2:
         if size > LONGEST_LINE:
             raise FormatRefused("access journal: no line end where one must be")

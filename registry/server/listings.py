@@ -60,7 +60,8 @@ class Listings:
         return next((each for release in self._visible(who, repository) for each in self._artifacts(release) if wanted(each)), None)
 
     def _artifacts(self, release: PublishedRelease) -> tuple[Artifact, ...]:
-        return self._evidence.of(release, len(self.gate.watch.offer.manifests[release.manifest].data))
+        served = self.gate.watch.offer.manifests.get(release.manifest)  # which another view may have replaced a moment ago
+        return self._evidence.of(release, len(served.data)) if served else ()
 
     def _visible(self, who: Caller, repository: str = "") -> list[PublishedRelease]:
         """Return the releases, of one repository or of all, that ``who`` may pull."""

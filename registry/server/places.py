@@ -70,8 +70,8 @@ class Places:
                 return self._refuse(Full.ALL)
             oldest = next(iter(self.waiting))
             self._tally.count(CONNECTIONS_DROPPED, "gave_way")
-            self.vacate(oldest)
             oldest.drop()
+            self.vacate(oldest)
         place = Place(self, address, drop)
         self._by_address[address] += 1
         self._taken += 1
@@ -84,6 +84,7 @@ class Places:
         if not place.taken:
             return
         place.taken = False
+        place.drop = _nothing  # it held the transport, or the task of its handshake, and with them 75 kB of OpenSSL's, until garbage is collected
         self._taken -= 1
         self._tally.set(CONNECTIONS_OPEN, self._taken)
         self.waiting.pop(place, None)
@@ -94,3 +95,7 @@ class Places:
     def _refuse(self, why: Full) -> Full:
         self._tally.count(CONNECTIONS_DROPPED, why)
         return why
+
+
+def _nothing() -> None:
+    """Close what is gone."""

@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from registry.server.body import FileResponse
 from registry.server.metrics import CONNECTIONS_DROPPED, REFUSALS, Tally
 from registry.server.oci import error
 from registry.server.places import Place
@@ -23,6 +24,7 @@ _HEADERS = 64
 _IDLE_SECONDS = 75.0
 _UNREAD_BODY_SECONDS = 1.0  # a refused upload is thrown away for so long, so that its sender can read the refusal
 
+_UNREAD_ANSWER_SECONDS = 30.0  # for a client to take a small answer
 _QUIET = 60.0  # seconds between two lines in the log about nonsense
 _FIRST_SECONDS = 20.0  # from connecting to a whole first request: a client that sends a byte now and then holds nobody up
 _log = logging.getLogger(__name__)
@@ -89,6 +91,17 @@ class _Connection(web.RequestHandler):
             return await super()._handle_request(*arguments)
         finally:
             self._place.idle()
+
+    async def finish_response(self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None) -> tuple[web.StreamResponse, bool]:
+        """Send the answer.  A small one that its client doesn't read is no reason to keep a place: bodies of blobs have limits of their own."""
+        if isinstance(resp, FileResponse):
+            return await super().finish_response(request, resp, start_time)
+        self._place.idle()
+        timer = asyncio.get_running_loop().call_later(_UNREAD_ANSWER_SECONDS, self._place.drop)
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            timer.cancel()
 
     def _lose_patience(self) -> None:
         if not self._request_count:

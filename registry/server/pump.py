@@ -13,12 +13,14 @@ import errno
 import os
 import select
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 __all__ = ["NoZeroCopy", "Pump", "Sending"]
 
 _AT_ONCE = 8  # slices in one turn of the loop, so that a manifest waits for milliseconds
 _SLICE = 4 << 20  # bytes at most in one slice, which takes about half a millisecond; a socket's buffer takes less than that as a rule
+_GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN}
 _UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -62,13 +64,26 @@ class Pump:
             sending.fail(ConnectionResetError())
 
     def begin(self, transport: asyncio.WriteTransport, file: int, offset: int, count: int, moved: Callable[[int], None]) -> Sending:
-        """Begin to send ``count`` bytes of ``file`` from ``offset``; wait for it with :meth:`end`.  All that was written before must be out."""
-        # A descriptor of our own: the transport's could be closed and given to another connection while it is in our queue.
-        own = os.dup(transport.get_extra_info("socket").fileno())
-        sending = Sending(transport, own, file, offset, count, moved, self._loop.create_future())
-        self._sending[own] = sending
-        self._epoll.register(own, select.EPOLLOUT)
-        return sending
+        """Begin to send ``count`` bytes of ``file`` from ``offset``; wait for it with :meth:`end`.  All that was written before must be out.
+
+        Raises:
+            NoZeroCopy: there is no descriptor left for it.
+            ConnectionError: the client is gone.
+        """
+        if transport.is_closing():
+            raise ConnectionResetError
+        try:
+            # A descriptor of our own: the transport's could be closed and given to another connection while it is in our queue.
+            own = os.dup(transport.get_extra_info("socket").fileno())
+        except OSError as error:  # there is none left
+            raise NoZeroCopy from error
+        try:
+            self._epoll.register(own, select.EPOLLOUT)
+        except OSError as error:
+            os.close(own)
+            raise NoZeroCopy from error
+        self._sending[own] = Sending(transport, own, file, offset, count, moved, self._loop.create_future())
+        return self._sending[own]
 
     async def end(self, sending: Sending) -> None:
         """Wait until ``sending`` is through; fewer bytes went out where the file ended early (``left`` says how many are missing).
@@ -82,27 +97,30 @@ class Pump:
             await sending.done
         finally:
             del self._sending[sending.socket]
-            os.close(sending.socket)  # which takes it out of the queue
+            # Closing alone would leave it in the queue for as long as the transport has the same socket open (epoll(7), question 6).
+            with suppress(OSError, ValueError):
+                self._epoll.unregister(sending.socket)
+            os.close(sending.socket)
 
     def _turn(self) -> None:
         for descriptor, _ in self._epoll.poll(0, _AT_ONCE):
             sending = self._sending[descriptor]
-            if sending.done.done():
-                self._epoll.unregister(descriptor)
-                continue
-            try:
+            if not sending.done.done():
                 self._slice(sending)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                sending.fail(NoZeroCopy() if error.errno in _UNSUPPORTED else error)
-            if sending.done.done():
-                self._epoll.unregister(descriptor)
+            if sending.done.done():  # its waiter comes in the next turn of the loop
+                self._epoll.modify(descriptor, 0)
 
     def _slice(self, sending: Sending) -> None:
         if sending.transport.is_closing():
-            raise ConnectionResetError
-        count = os.sendfile(sending.socket, sending.file, sending.offset, min(sending.left, _SLICE))
+            sending.fail(ConnectionResetError())
+            return
+        try:
+            count = os.sendfile(sending.socket, sending.file, sending.offset, min(sending.left, _SLICE))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            sending.fail(NoZeroCopy() if error.errno in _UNSUPPORTED else ConnectionResetError() if error.errno in _GONE else error)
+            return
         sending.offset += count
         sending.left -= count
         sending.moved(count)

@@ -42,7 +42,7 @@ class _Transfer:
 
 @dataclass(slots=True)
 class Transfers:
-    """Hands out the blobs below ``blobs``; ``now`` gives Unix seconds."""
+    """Hands out the blobs below ``blobs``; ``now`` gives seconds that nobody sets."""
 
     blobs: Path
     lanes: Lanes

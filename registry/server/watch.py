@@ -7,7 +7,8 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -51,16 +52,17 @@ class Watch:
     async def follow(self) -> NoReturn:
         """Keep the offer current until cancelled."""
         loop = asyncio.get_running_loop()
+        own = ThreadPoolExecutor(1, "view")  # reads of a disk that hangs fill the common one, and a revocation must not wait for them
         retry = loop.time() + _RETRY
         while True:
             await asyncio.sleep(_GLANCE)
             # In a thread: ten thousand releases take a moment, and running pulls must not notice.
             if self._look() != self._mark:
-                await asyncio.to_thread(self.refresh)
+                await loop.run_in_executor(own, self.refresh)
             elif self._replaced and min(self._replaced.values()) <= self.now():
-                await asyncio.to_thread(self.read_manifests_again)
+                await loop.run_in_executor(own, self.read_manifests_again)
             elif self.offer.unreadable and loop.time() >= retry:
-                await asyncio.to_thread(self.read_manifests_again)
+                await loop.run_in_executor(own, self.read_manifests_again)
                 retry = loop.time() + _RETRY
 
     def refresh(self) -> None:
@@ -99,6 +101,8 @@ class Watch:
             return
         if view.site != served.site:
             raise Refused("published view: belongs to another site", why=f"serving {served.site}, found {view.site}")
+        if served.accepted is None and not served.journals and replace(served, accepted=view.accepted, journals=view.journals) == view:
+            return  # the same, published anew by an airlock that says more
         if view.sequence <= served.sequence:
             raise Refused(
                 "published view: older than the one that is served",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +82,8 @@ class Worker:
 def work(config: ServerConfig, directory: Path, worker: Worker) -> None:
     """Serve in this process."""
     raise_descriptor_limit(config.max_connections)
+    gc.collect()
+    gc.freeze()  # what is there stays; what a crowd leaves behind, in cycles of asyncio's TLS, is then looked through often and cheaply
     worker.tally.begin(os.getpid())
     worker.tally.set(WORKERS, 1)
     with closing(Journal(directory / JOURNAL_NAME, now=time.time, tally=worker.tally)) as journal, closing(Nonces(directory / NONCES_NAME)) as nonces:
@@ -93,7 +97,7 @@ def _make_app(config: ServerConfig, directory: Path, worker: Worker, journal: Jo
     return App(
         gate,
         TokenEndpoint(gate, nonces, config.window),
-        Transfers(config.blobs, lanes, time.time, tally),
+        Transfers(config.blobs, lanes, time.monotonic, tally),
         Hosts(frozenset(name.lower() for name in config.names)),
         tally,
         redirect_host=config.redirect_host,
@@ -189,7 +193,8 @@ async def _look_after(app: App, *, renew: bool) -> NoReturn:
     A full disk leaves the secrets there are.
     """
     loop = asyncio.get_running_loop()
-    planned, syncing = loop.time(), asyncio.create_task(asyncio.sleep(0))
+    own = ThreadPoolExecutor(1, "journal")  # of its own, as that of the published view
+    planned, syncing = loop.time(), loop.run_in_executor(own, app.gate.journal.sync)
     while True:
         app.tally.set(LOOP_LAG, max(0.0, loop.time() - planned))
         with suppress(OSError, StoreFailed):
@@ -199,7 +204,7 @@ async def _look_after(app: App, *, renew: bool) -> NoReturn:
         app.transfers.end()
         app.tally.set(JOURNAL_LAG, app.gate.journal.lag())
         if syncing.done():  # a disk that takes its time must not keep links and revocations waiting
-            syncing = asyncio.create_task(asyncio.to_thread(app.gate.journal.sync))
+            syncing = loop.run_in_executor(own, app.gate.journal.sync)
         planned = loop.time() + _LOOK
         await asyncio.sleep(_LOOK)
 

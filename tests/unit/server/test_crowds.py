@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,12 +140,12 @@ def test_two_hundred_clients_that_never_read_hold_no_memory(home, start, crowd, 
         before = server.use()
         gathered = crowd(server, 200, 4, request(blob), reads=False)
         eventually(lambda: not gathered.gathering())
-        eventually(lambda: server.use().descriptors >= before.descriptors + 400)  # a connection and a file each
+        eventually(lambda: server.use().descriptors >= before.descriptors + 600)  # a connection, a file, and the one it is sent by
         for _ in range(3):
             assert server.ask(blob, source=ELSEWHERE).status == 200
         use = server.use()
         assert use.peak - before.peak < 24 * MEGABYTE
-        assert use.descriptors <= before.descriptors + 410
+        assert use.descriptors <= before.descriptors + 610
         gathered.leave()
         eventually(lambda: server.use().descriptors <= before.descriptors + 2)
     assert "Traceback" not in server.log.read_text()
@@ -265,3 +266,21 @@ def test_a_flood_on_one_worker_stops_no_other(site, start):
                 assert answers(of[worker][0], site.blob)
         finally:
             os.kill(flooded, signal.SIGCONT)
+
+
+def test_clients_that_read_no_answer_keep_no_place(site, start):
+    """Requests by the thousand on one connection whose small answers nobody takes; no token is needed for that."""
+    with start(site, max_connections=8) as server, contextlib.ExitStack() as stack:
+        deaf = [stack.enter_context(server.connect(f"127.9.0.{1 + number % 4}")) for number in range(8)]
+        for each in deaf:
+            each.setblocking(False)
+        quiet = 0
+        while quiet < 20:  # until no socket takes any more for a while
+            sent = 0
+            for each in deaf:
+                with contextlib.suppress(OSError):
+                    sent += each.send(request("/v2/") * 5000)
+            quiet = 0 if sent else quiet + 1
+            time.sleep(0.05)
+        for _ in range(5):
+            serves(server, site)

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from registry.content.callers import AccessRule, key_fingerprint
+from registry.content.canonical import dump
 from registry.content.digest import digest_of
 from registry.server.watch import Watch
 
@@ -157,6 +158,24 @@ def test_a_promotion_does_not_cut_off_who_fetches_what_it_replaces(site, start, 
         # while a pull that begins now gets what is promoted, and nothing else
         assert server.ask(f"{MODEL}/manifests/270m-r1", headers=server.token(key)).status == 403
         assert b"newer weights" in server.ask(f"{MODEL}/blobs/{site.newer.layers[0].digest}", headers=server.token(key)).body
+
+
+def test_the_same_view_as_an_older_airlock_wrote_it_gives_way_to_the_newer_form(site):
+    """After an update the first command publishes the same number of events, with what the older form didn't say."""
+    document = json.loads(site.published().to_bytes()) | {"v": 1}
+    del document["accepted"], document["journals"]
+    site.view.write_bytes(dump(document))
+    watch = Watch(site.view, site.root / "blobs")
+    watch.refresh()
+    assert (watch.problem, watch.offer.sequence) == ("", 1)
+    site.accepted = 1_795_000_000
+    site.view.write_bytes(site.published().to_bytes())
+    watch.refresh()
+    assert (watch.problem, watch.offer.accepted) == ("", 1_795_000_000)
+    site.accepted += 1  # not a third time: a number stands for one content
+    site.view.write_bytes(site.published().to_bytes())
+    watch.refresh()
+    assert "with other content" in watch.problem
 
 
 def test_what_was_replaced_is_open_for_as_long_as_a_link_and_not_when_it_is_withdrawn(site):

@@ -197,6 +197,24 @@ def test_the_numbers_of_all_workers_come_from_any_of_them(watched):
             assert {labels for name, *labels in found if name == "process_open_fds" for labels in labels} == {("worker", str(n)) for n in range(3)}
 
 
+def test_a_client_that_leaves_a_slowed_transfer_left_and_did_not_fail(watched, home, eventually):
+    """Whoever is woken by "a blob is damaged" must find one."""
+    with watched(max_rate=200_000) as (server, port):
+        large = home.add("library/large:1b", 1, "promoted", os.urandom(3_000_000))
+        home.publish()
+        eventually(lambda: server.health()["sequence"] == home.sequence)
+        for _ in range(3):
+            connection = http.client.HTTPConnection(*server.address, timeout=30)
+            connection.request("GET", f"/v2/library/large/blobs/{large.layers[0].digest}")
+            connection.getresponse().read(1000)
+            connection.close()
+        eventually(lambda: values(scrape(port)[1])["airlock_transfers_active",] == 0)
+        found = values(scrape(port)[1])
+    assert found["airlock_transfers_total", ("outcome", "left")] == 3
+    assert found["airlock_transfers_total", ("outcome", "failed")] == 0
+    assert "can't be read" not in server.log.read_text()
+
+
 def test_what_is_said_names_nobody(watched, home):
     key = home.enroll("gpu-01")
     with watched(anonymous_pull=False) as (server, port):

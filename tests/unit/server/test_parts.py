@@ -269,6 +269,40 @@ def test_many_writers_make_one_chain(tmp_path):
     assert [entry.members["peer"] for entry in read_journal(path)] == [str(turn) for turn in range(60)]
 
 
+def test_whoever_asks_how_long_it_is_disturbs_no_writer(tmp_path):
+    """Whoever watches the server asks from a thread, while two workers write."""
+    path = tmp_path / "access.jsonl"
+
+    def write(journal):
+        for _ in range(1500):
+            journal.handed_out("blob", node="gpu-01", peer="10.0.0.7", repository="library/gemma3", digest=digest_of(b"x"))
+
+    journal = Journal(path, now=lambda: 1_800_000_000.0, tally=TALLY)
+    child = os.fork()
+    if not child:
+        write(Journal(path, now=lambda: 1_800_000_000.0, tally=TALLY))
+        os._exit(0)
+    ended, lengths = threading.Event(), []
+
+    def look():
+        while not ended.is_set():
+            lengths.append(journal.length()[1])
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        write(journal)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        ended.set()
+        looking.join()
+    entries = list(read_journal(path))
+    assert len(entries) == 3000
+    assert lengths == sorted(lengths)
+    assert journal.length() == (entries[0].digest, 3000)
+    journal.close()
+
+
 def test_a_changed_removed_or_added_line_shows(tmp_path):
     path = tmp_path / "access.jsonl"
     journal = Journal(path, now=lambda: 1_800_000_000.0, tally=TALLY)

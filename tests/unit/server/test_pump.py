@@ -136,6 +136,39 @@ def test_everybody_in_turn(file):
     asyncio.run(run())
 
 
+def test_a_waiter_that_is_cancelled_leaves_nothing_behind(file):
+    """The transport goes on, as it does for a moment when the server ends."""
+
+    async def run():
+        complaints = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        async with pumping() as pump, connected() as (transport, reader):
+            before = descriptors()
+            waiting = asyncio.create_task(pump.end(pump.begin(transport, file.fileno(), 0, len(CONTENT), lambda _: None)))
+            await reader.readexactly(1000)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            while len(await reader.read(1 << 20)) == 1 << 20:
+                pass
+            await asyncio.sleep(0.05)  # writable again, with nobody to write
+            assert descriptors() == before
+            assert await asyncio.gather(send(pump, transport, file, 0, 10), reader.readexactly(10)) == [(10, 0), CONTENT[:10]]
+        assert complaints == []
+
+    asyncio.run(run())
+
+
+def test_nothing_begins_on_a_transport_that_is_closing(file):
+    async def run():
+        async with pumping() as pump, connected() as (transport, _):
+            transport.abort()
+            with pytest.raises(ConnectionResetError):
+                pump.begin(transport, file.fileno(), 0, 10, lambda _: None)
+
+    asyncio.run(run())
+
+
 def test_a_pump_that_is_closed_ends_what_it_was_doing(file):
     async def run():
         async with connected() as (transport, _):
