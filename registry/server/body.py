@@ -157,15 +157,16 @@ class FileResponse(web.StreamResponse):
 
     async def _copy(self, transport: asyncio.Transport, writer: AbstractStreamWriter, wanted: int) -> None:
         loop, until, pace = asyncio.get_running_loop(), self.sent + wanted, self._lanes.pace
+        encrypted = transport.get_extra_info("sslcontext") is not None
         # With these limits nothing of ours waits in asyncio any more when drain() returns.  So one buffer serves for all slices, and a client that
         # stalls holds two or three; asyncio's own limits would let it hold three quarters of a megabyte.  A plain transport pauses above the limit,
         # one of TLS when it is reached (asyncio, ``transports.py`` and ``sslproto.py``).
-        transport.set_write_buffer_limits(high=0 if transport.get_extra_info("sslcontext") is None else 1, low=0)
+        transport.set_write_buffer_limits(high=int(encrypted), low=0)
         buffer = memoryview(self._buffer or bytearray(pace.read()))
         self._buffer = buffer
         while self.sent < until:
             await self._lanes.turns.wait(pace.active)
-            if not transport.is_reading():
+            if encrypted and not transport.is_reading():
                 # It sent hundreds of requests ahead.  asyncio would not see it close its half, and throw away what we write, without a word.
                 raise ConnectionResetError
             room, offset = buffer[: min(pace.read(), until - self.sent)], self._span.offset + self.sent

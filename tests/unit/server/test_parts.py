@@ -32,7 +32,7 @@ from registry.server.metrics import Tallies
 from registry.server.nonces import Nonces
 from registry.server.offer import make_offer
 from registry.server.pace import Pace
-from registry.server.pump import Pump
+from registry.server.pump import NoZeroCopy, Pump
 from registry.server.ranges import Span, matches, select
 from registry.server.run import ServerConfig, serve
 from registry.server.secret import Secrets
@@ -418,7 +418,15 @@ def certificate(directory):
     return path
 
 
-def test_over_tls_the_same_bytes_arrive(tmp_path):
+class NoPump(Pump):
+    """As on a file system without sendfile."""
+
+    def begin(self, *_):
+        raise NoZeroCopy
+
+
+@pytest.mark.parametrize(("encrypted", "pump"), [(True, Pump), (False, Pump), (False, NoPump)], ids=["TLS", "sendfile", "no sendfile"])
+def test_the_same_bytes_arrive_whichever_way_they_go(tmp_path, encrypted, pump):
     """sendfile can't encrypt; the response then reads the file itself."""
     content = os.urandom(3 * 1024 * 1024 + 7)
     (tmp_path / "blob").write_bytes(content)
@@ -434,9 +442,9 @@ def test_over_tls_the_same_bytes_arrive(tmp_path):
     loop, port, pumps, ended = asyncio.new_event_loop(), [], [], threading.Event()
 
     async def run(ready):
-        pumps.append(Pump())
+        pumps.append(pump())
         server = web.Server(respond, access_log=None)
-        listener = await loop.create_server(server, "127.0.0.1", 0, ssl=context)
+        listener = await loop.create_server(server, "127.0.0.1", 0, ssl=context if encrypted else None)
         port.append(listener.sockets[0].getsockname()[1])
         ready.set()
         await loop.run_in_executor(None, ended.wait)
@@ -451,7 +459,8 @@ def test_over_tls_the_same_bytes_arrive(tmp_path):
         assert ready.wait(20)
         client = ssl.create_default_context(cafile=str(pem))
         client.check_hostname = False
-        connection = http.client.HTTPSConnection("127.0.0.1", port[0], context=client, timeout=30)
+        secure = {"context": client} if encrypted else {}
+        connection = (http.client.HTTPSConnection if encrypted else http.client.HTTPConnection)("127.0.0.1", port[0], timeout=30, **secure)
         connection.request("GET", "/")
         answer = connection.getresponse()
         assert (answer.status, answer.headers["ETag"], answer.read() == content[5:]) == (206, '"e"', True)
