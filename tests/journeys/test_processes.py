@@ -75,7 +75,9 @@ def test_ctrl_c(serving):
     """Interrupted while it waits for the passphrase: 130, and the same command then works."""
     os.mkfifo(serving.path("waiting"))
     before = serving.holdings()
-    command = [PROGRAM, "--home", "in", "--passphrase-file", "waiting", "import", "usb"]
+    # Whoever runs the tests in the background of a shell has ended Ctrl-C for all children; a terminal has not.
+    heard = ["env", "--default-signal=INT"]
+    command = [*heard, PROGRAM, "--home", "in", "--passphrase-file", "waiting", "import", "usb"]
     with subprocess.Popen(command, cwd=serving.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
         fifo = _opened_for_writing(serving.path("waiting"), process)
         process.send_signal(signal.SIGINT)
