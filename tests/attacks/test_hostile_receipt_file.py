@@ -37,7 +37,7 @@ def test_a_link(serving, receipt_refused):
 
 def test_a_pipe(serving, receipt_refused):
     os.mkfifo(serving.path("pipe.receipt"))
-    receipt_refused(serving, "pipe.receipt", code=3, error="^pipe.receipt: not a receipt$")
+    receipt_refused(serving, "pipe.receipt", code=5, error="^pipe.receipt: not a regular file$")
 
 
 def test_too_many(serving, receipt_refused):

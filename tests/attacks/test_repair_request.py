@@ -130,7 +130,7 @@ def bend_unsigned(path):
         (bend_empty, 3, "not readable as JSON"),
         (bend_giant, 5, "larger than any airlock writes"),
         (bend_link, 5, "can't be used"),
-        (bend_pipe, 3, "not readable as JSON"),
+        (bend_pipe, 5, "not a regular file"),
         (bend_unsigned, 3, "not signed by enough keys"),
     ],
 )
