@@ -155,6 +155,15 @@ class FileResponse(web.StreamResponse):
     def _moved(self, count: int) -> None:
         self.sent += count
 
+    def _room(self, size: int) -> memoryview:
+        """Return where to read ``size`` bytes: the same place each time, unless so many read that each keeping one would be too much."""
+        if self._lanes.pace.crowded:
+            self._buffer = None
+            return memoryview(bytearray(size))
+        if self._buffer is None or len(self._buffer) < size:
+            self._buffer = memoryview(bytearray(size))
+        return self._buffer[:size]
+
     async def _copy(self, transport: asyncio.Transport, writer: AbstractStreamWriter, wanted: int) -> None:
         loop, until, pace = asyncio.get_running_loop(), self.sent + wanted, self._lanes.pace
         encrypted = transport.get_extra_info("sslcontext") is not None
@@ -162,14 +171,12 @@ class FileResponse(web.StreamResponse):
         # stalls holds two or three; asyncio's own limits would let it hold three quarters of a megabyte.  A plain transport pauses above the limit,
         # one of TLS when it is reached (asyncio, ``transports.py`` and ``sslproto.py``).
         transport.set_write_buffer_limits(high=int(encrypted), low=0)
-        buffer = memoryview(self._buffer or bytearray(pace.read()))
-        self._buffer = buffer
         while self.sent < until:
             await self._lanes.turns.wait(pace.active)
             if encrypted and not transport.is_reading():
                 # It sent hundreds of requests ahead.  asyncio would not see it close its half, and throw away what we write, without a word.
                 raise ConnectionResetError
-            room, offset = buffer[: min(pace.read(), until - self.sent)], self._span.offset + self.sent
+            room, offset = self._room(min(pace.read(), until - self.sent)), self._span.offset + self.sent
             count = _cached(self._file.fileno(), room, offset)
             if not count:
                 count = await loop.run_in_executor(None, os.preadv, self._file.fileno(), [room], offset)

@@ -58,6 +58,11 @@ class Pace:
         """Return how many of the ``left`` bytes to send before asking again."""
         return left if not self.rate else min(left, max(_SMALLEST, min(_SLICE, int(self.rate / 8))))
 
+    @property
+    def crowded(self) -> bool:
+        """Whether there are so many bodies that each reads less at once."""
+        return self.read() < _READ
+
     def read(self) -> int:
         """Return how many bytes to read into memory at once."""
         return max(_SMALLEST, min(_READ, _READ_ALL // max(1, self.active)))
