@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 __all__ = ["Pace", "TooMany"]
 
 _SLICE = 8 << 20  # bytes at most between two looks at the clock
-_SMALLEST = 64 << 10
+_SMALLEST = 48 << 10
 _READ = 256 << 10  # bytes per read over TLS: 16 KiB costs several times the CPU, 512 KiB already falls out of the cache
 _READ_ALL = 16 << 20  # bytes in all such buffers together; each is held three or four times on its way, so that hundreds of parts stay below 200 MB
 
