@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 
 from aiohttp import web
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -32,14 +34,20 @@ class Exposition(Collector):
     gate: Gate
     certificate_expires: Callable[[], float | None]
     places: int
+    _own: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "metrics"))
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Return the response to a request at the listener for metrics."""
         if request.method not in ("GET", "HEAD") or request.path != "/metrics":
             return error(404, "UNSUPPORTED", "only /metrics is answered here")
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        # In a thread, because it reads /proc and waits for the journal's lock; pulls must not notice.
-        return answer(await asyncio.to_thread(encode, self), content_type=content_type, headers={"Cache-Control": "no-store"})
+        try:
+            encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        except (TypeError, ValueError):  # a version that is no number
+            encode, content_type = choose_encoder("")
+        # In a thread, because it reads /proc and waits for the journal's lock, and pulls must not notice; one of its own, because a disk that hangs
+        # fills the common ones, which is when somebody wants to know.
+        said = await asyncio.get_running_loop().run_in_executor(self._own, encode, self)
+        return answer(said, content_type=content_type, headers={"Cache-Control": "no-store"})
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
@@ -98,7 +106,7 @@ class Exposition(Collector):
         """Yield what the system knows of each worker, under the names that every Prometheus client uses."""
         merged: dict[str, Metric] = {}
         for number, pid in enumerate(self.tallies.processes()):
-            for metric in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
+            for metric in ProcessCollector(pid=partial(int, pid), registry=None).collect():
                 whole = merged.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
                 for sample in metric.samples:
                     whole.add_sample(sample.name, {"worker": str(number)}, sample.value)

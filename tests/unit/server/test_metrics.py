@@ -215,6 +215,25 @@ def test_a_client_that_leaves_a_slowed_transfer_left_and_did_not_fail(watched, h
     assert "can't be read" not in server.log.read_text()
 
 
+@pytest.mark.parametrize(
+    "accept",
+    ["text/plain; version=abc", "application/openmetrics-text; version=1.0.0 x", "text/plain;version=" + "9" * 3000, "," * 4000, ";;;=", "\xff", ""],
+)
+def test_whatever_a_scraper_accepts_it_gets_the_numbers(watched, accept):
+    with watched() as (server, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request("GET", "/metrics", headers={"Accept": accept})
+            answer = connection.getresponse()
+            assert (answer.status, b"airlock_workers 1.0\n" in answer.read()) == (200, True)
+            for method, path, status in (("POST", "/metrics", 404), ("GET", "/metrics/../v2/", 404), ("GET", "/" + "x" * 5000, 400)):
+                connection.request(method, path)
+                refused = connection.getresponse()
+                refused.read()
+                assert refused.status == status
+    assert "Traceback" not in server.log.read_text()
+
+
 def test_what_is_said_names_nobody(watched, home):
     key = home.enroll("gpu-01")
     with watched(anonymous_pull=False) as (server, port):
