@@ -1,4 +1,4 @@
-"""Sends bytes of one checked file: zero-copy over plain HTTP, in large reads over TLS.
+"""Sends bytes of one checked file.
 
 aiohttp's own ``FileResponse`` replaces our ETag, serves ``.gz`` siblings, answers 404 for a store that is not mounted, and copies 16 KiB at a
 time over TLS.
@@ -21,9 +21,8 @@ from aiohttp.abc import AbstractStreamWriter
 
 from registry.errors import StoreFailed
 from registry.server.pace import Pace
-from registry.server.pump import NoZeroCopy, Pump, Sending
+from registry.server.pump import Pump, Sending
 from registry.server.ranges import Span
-from registry.server.turns import Turns
 
 __all__ = ["FileResponse", "Lanes", "Outcome", "open_checked"]
 
@@ -58,11 +57,10 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True)
 class Lanes:
-    """How the bodies of one process share it: the ``pace`` of all, the ``pump`` for what goes without a copy, ``turns`` for what is copied."""
+    """How the bodies of one process share it: the ``pace`` of all, and the ``pump`` that sends them."""
 
     pace: Pace
     pump: Pump
-    turns: Turns
 
 
 class FileResponse(web.StreamResponse):
@@ -81,7 +79,6 @@ class FileResponse(web.StreamResponse):
         self._lanes = lanes
         self._caller = caller
         self._transport: asyncio.Transport | None = None
-        self._buffer: memoryview | None = None
         self._sending: Sending | None = None
 
     def abort(self, why: Outcome) -> None:
@@ -113,83 +110,31 @@ class FileResponse(web.StreamResponse):
         transport = self._transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError
-        if transport.get_extra_info("sslcontext") is not None:
-            await self._slices(transport, writer, zero_copy=False)
-            return
         reading = transport.is_reading()
         transport.pause_reading()  # a client that closes its half of the connection still gets what it asked for
         try:
-            await self._slices(transport, writer, zero_copy=True)
+            await self._slices(transport, writer)
         finally:
             if reading and not transport.is_closing():
                 transport.resume_reading()
 
-    async def _slices(self, transport: asyncio.Transport, writer: AbstractStreamWriter, *, zero_copy: bool) -> None:
+    async def _slices(self, transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
         if transport.get_write_buffer_size():  # the headers must be out before anything goes past the transport
             transport.set_write_buffer_limits(high=0)
             await writer.drain()
             transport.set_write_buffer_limits()
-        pace = self._lanes.pace
+        pace, pump = self._lanes.pace, self._lanes.pump
         while self.sent < self._span.count:
             wanted = pace.slice(self._span.count - self.sent)
             before = self.sent
-            if zero_copy:
-                try:
-                    await self._hand_over(transport, wanted)
-                except NoZeroCopy:
-                    zero_copy = False
-                    continue
-            else:
-                await self._copy(transport, writer, wanted)
+            try:
+                self._sending = pump.begin(transport, self._file.fileno(), self._span.offset + before, wanted, self._moved)
+                await pump.end(self._sending)
+            finally:
+                self._sending = None
             if self.sent - before < wanted:
                 raise OSError(None, f"it ended {self._span.count - self.sent} bytes early")
             await pace.spent(wanted)
 
-    async def _hand_over(self, transport: asyncio.Transport, wanted: int) -> None:
-        try:
-            self._sending = self._lanes.pump.begin(transport, self._file.fileno(), self._span.offset + self.sent, wanted, self._moved)
-            await self._lanes.pump.end(self._sending)
-        finally:
-            self._sending = None
-
     def _moved(self, count: int) -> None:
         self.sent += count
-
-    def _room(self, size: int) -> memoryview:
-        """Return where to read ``size`` bytes: the same place each time, unless so many read that each keeping one would be too much."""
-        if self._lanes.pace.crowded:
-            self._buffer = None
-            return memoryview(bytearray(size))
-        if self._buffer is None or len(self._buffer) < size:
-            self._buffer = memoryview(bytearray(size))
-        return self._buffer[:size]
-
-    async def _copy(self, transport: asyncio.Transport, writer: AbstractStreamWriter, wanted: int) -> None:
-        loop, until, pace = asyncio.get_running_loop(), self.sent + wanted, self._lanes.pace
-        encrypted = transport.get_extra_info("sslcontext") is not None
-        # With these limits nothing of ours waits in asyncio any more when drain() returns.  So one buffer serves for all slices, and a client that
-        # stalls holds two or three; asyncio's own limits would let it hold three quarters of a megabyte.  A plain transport pauses above the limit,
-        # one of TLS when it is reached (asyncio, ``transports.py`` and ``sslproto.py``).
-        transport.set_write_buffer_limits(high=int(encrypted), low=0)
-        while self.sent < until:
-            await self._lanes.turns.wait(pace.active)
-            if encrypted and not transport.is_reading():
-                # It sent hundreds of requests ahead.  asyncio would not see it close its half, and throw away what we write, without a word.
-                raise ConnectionResetError
-            room, offset = self._room(min(pace.read(), until - self.sent)), self._span.offset + self.sent
-            count = _cached(self._file.fileno(), room, offset)
-            if not count:
-                count = await loop.run_in_executor(None, os.preadv, self._file.fileno(), [room], offset)
-            if not count:
-                return
-            await writer.write(room[:count])
-            await writer.drain()
-            self.sent += count
-
-
-def _cached(descriptor: int, room: memoryview, offset: int) -> int:
-    """Read what the page cache holds of the wanted bytes, and return how many: a disk must not stop the loop, a thread costs more than the copy."""
-    try:
-        return os.preadv(descriptor, [room], offset, os.RWF_NOWAIT)
-    except OSError:  # not cached, or a file system that doesn't know the flag
-        return 0

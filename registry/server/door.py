@@ -16,13 +16,13 @@ from registry.server.metrics import CONNECTIONS_DROPPED
 from registry.server.places import Full, Place, Places
 from registry.server.protocol import HttpServer
 from registry.server.tls import ServerTls
+from registry.server.tls_transport import TlsTransport, shake_hands
 
 __all__ = ["Door"]
 
 _AT_ONCE = 16  # accepted in one turn of the loop
 _HANDSHAKES = 256  # under way at once; then the oldest, which is one that waits for its client, gives way to the newest
 _HANDSHAKE = 10.0  # seconds for a TLS handshake
-_GOODBYE = 5.0  # seconds for the end of a TLS connection
 _BREATH = 0.2  # seconds without accepting when there are no descriptors left
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -124,9 +124,18 @@ class Door:
         if self.tls is None:
             await self._loop.connect_accepted_socket(lambda: protocol, connection)
         else:
-            await self._loop.connect_accepted_socket(
-                lambda: protocol, connection, ssl=self.tls.context, ssl_handshake_timeout=_HANDSHAKE, ssl_shutdown_timeout=_GOODBYE
-            )
+            await self._secure(connection, protocol, self.tls)
+
+    async def _secure(self, connection: socket.socket, protocol: asyncio.Protocol, tls: ServerTls) -> None:
+        # It takes the descriptor over from the socket that it is given.
+        secured = tls.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        try:
+            async with asyncio.timeout(_HANDSHAKE):
+                await shake_hands(secured)
+            TlsTransport(secured, protocol)
+        except BaseException:
+            secured.close()
+            raise
 
     def _entered(self, task: asyncio.Task[None], connection: socket.socket, place: Place) -> None:
         self._entering.pop(task, None)

@@ -12,8 +12,6 @@ __all__ = ["Pace", "TooMany"]
 
 _SLICE = 8 << 20  # bytes at most between two looks at the clock
 _SMALLEST = 48 << 10
-_READ = 256 << 10  # bytes per read over TLS: 16 KiB costs several times the CPU, 512 KiB already falls out of the cache
-_READ_ALL = 16 << 20  # bytes in all such buffers together; each is held three or four times on its way, so that hundreds of parts stay below 200 MB
 
 
 class TooMany(Exception):
@@ -28,11 +26,6 @@ class Pace:
     each: int = 64
     _free_at: float = 0.0
     _active: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def active(self) -> int:
-        """How many bodies are under way."""
-        return self._active.total()
 
     @contextmanager
     def body(self, caller: str) -> Iterator[None]:
@@ -57,15 +50,6 @@ class Pace:
     def slice(self, left: int) -> int:
         """Return how many of the ``left`` bytes to send before asking again."""
         return left if not self.rate else min(left, max(_SMALLEST, min(_SLICE, int(self.rate / 8))))
-
-    @property
-    def crowded(self) -> bool:
-        """Whether there are so many bodies that each reads less at once."""
-        return self.read() < _READ
-
-    def read(self) -> int:
-        """Return how many bytes to read into memory at once."""
-        return max(_SMALLEST, min(_READ, _READ_ALL // max(1, self.active)))
 
     async def spent(self, count: int) -> None:
         """Wait until ``count`` more bytes were allowed to go out."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from asyncio import sslproto
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +11,6 @@ from cryptography import x509
 from registry.errors import AirlockError
 
 __all__ = ["ServerTls", "server_tls"]
-
-# asyncio keeps a buffer of 256 KiB for what each connection receives, which is 128 MB for 512 of them; here only requests arrive, and one TLS record
-# has 16 KiB at most (RFC 8446, section 5.1).
-sslproto.SSLProtocol.max_size = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,6 @@ from registry.server.secret import Secrets
 from registry.server.state import JOURNAL_NAME, KEY_NAME, NONCES_NAME
 from registry.server.token_endpoint import TokenEndpoint
 from registry.server.transfers import Transfers
-from registry.server.turns import Turns
 from registry.server.watch import Watch
 
 __all__ = ["Sockets", "Worker", "work"]
@@ -43,7 +42,6 @@ __all__ = ["Sockets", "Worker", "work"]
 _LOOK = 1.0  # seconds between looks at the secrets, and at the bodies under way
 _RENEW_BY = 0  # the worker that renews the secrets
 _WATCHERS = 64  # connections to the listener for metrics
-_COPIES = 16  # slices that are encrypted in one turn of the loop: about 7 ms, and one node's pull never waits
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +81,7 @@ def work(config: ServerConfig, directory: Path, worker: Worker) -> None:
     """Serve in this process."""
     raise_descriptor_limit(config.max_connections)
     gc.collect()
-    gc.freeze()  # what is there stays; what a crowd leaves behind, in cycles of asyncio's TLS, is then looked through often and cheaply
+    gc.freeze()  # what is there stays; what a crowd leaves behind, in cycles, is then looked through often and cheaply
     worker.tally.begin(os.getpid())
     worker.tally.set(WORKERS, 1)
     with closing(Journal(directory / JOURNAL_NAME, now=time.time, tally=worker.tally)) as journal, closing(Nonces(directory / NONCES_NAME)) as nonces:
@@ -93,7 +91,7 @@ def work(config: ServerConfig, directory: Path, worker: Worker) -> None:
 def _make_app(config: ServerConfig, directory: Path, worker: Worker, journal: Journal, nonces: Nonces) -> App:
     tally, secrets = worker.tally, Secrets(directory / KEY_NAME, now=time.time)
     gate = Gate(Watch(config.view, config.blobs), config.anonymous_pull, secrets, journal, tally, time.time)
-    lanes = Lanes(Pace(config.max_rate / config.workers, config.max_downloads), Pump(), Turns(_COPIES))
+    lanes = Lanes(Pace(config.max_rate / config.workers, config.max_downloads), Pump())
     return App(
         gate,
         TokenEndpoint(gate, nonces, config.window),

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from registry.server.pump import Pump
-from registry.server.turns import Turns
 
 CONTENT = os.urandom(6 << 20)
 
@@ -177,43 +176,5 @@ def test_a_pump_that_is_closed_ends_what_it_was_doing(file):
                 await asyncio.sleep(0.05)
             with pytest.raises(ConnectionResetError):
                 await waiting
-
-    asyncio.run(run())
-
-
-def test_turns_come_in_order_and_a_few_at_a_time():
-    async def run():
-        turns, order, ticks = Turns(2), [], 0
-
-        async def one(number):
-            await turns.wait(5)
-            order.append((number, ticks))
-
-        tasks = [asyncio.create_task(one(number)) for number in range(5)]
-        tasks[1].cancel()
-        while not all(task.done() for task in tasks):
-            await asyncio.sleep(0)
-            ticks += 1
-        assert [number for number, _ in order] == [0, 2, 3, 4]
-        assert max(sum(at == tick for _, at in order) for _, tick in order) <= 2
-
-    asyncio.run(run())
-
-
-def test_a_small_crowd_waits_for_one_turn_of_the_loop():
-    async def run():
-        turns, ticks = Turns(4), 0
-
-        async def count():
-            nonlocal ticks
-            while True:
-                await asyncio.sleep(0)
-                ticks += 1
-
-        counting = asyncio.create_task(count())
-        for _ in range(100):
-            await turns.wait(4)
-        assert 99 <= ticks <= 101  # the others had theirs in between
-        counting.cancel()
 
     asyncio.run(run())
