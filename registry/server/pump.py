@@ -26,7 +26,7 @@ from registry.server.tls_transport import TlsTransport
 
 __all__ = ["Pump", "Sending"]
 
-_AT_ONCE = 4  # slices in one turn of the loop, so that a manifest waits for milliseconds
+_AT_ONCE = 8  # slices in one turn of the loop, so that a manifest waits for milliseconds
 _SLICE = 8 << 20  # bytes at most in one slice that the kernel sends by itself, in half a millisecond; every slice wakes its client once more
 _COPY = 256 << 10  # bytes read and encrypted at once, in a fifth of a millisecond
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN}

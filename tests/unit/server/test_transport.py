@@ -105,6 +105,30 @@ def test_over_tls_slow_and_fast_readers_get_the_same_bytes(files, home, start):
         assert [bytes(received) == content for _, received in running] == [True] * 4
 
 
+def test_over_tls_two_hundred_clients_that_never_read_hold_no_memory(files, home, start, eventually):
+    """What is encrypted for one lies in its socket or nowhere; all read into the same place."""
+    content = os.urandom(24_000_001)
+    manifest = home.add("library/gemma3:270m", 1, "promoted", content)
+    home.publish()
+    blob = f"{MODEL}/blobs/{manifest.layers[0].digest}"
+    context = ssl.create_default_context(cafile=str(files / "ca.pem"))
+    with start(home, **tls(files)) as server, contextlib.ExitStack() as stack:
+        assert over_tls(files, server, blob)[2] == content
+        before, crowd = server.use(), []
+        for number in range(200):
+            plain = socket.create_connection(server.address, timeout=30, source_address=(f"127.9.0.{1 + number % 4}", 0))
+            crowd.append(stack.enter_context(context.wrap_socket(plain, server_hostname="localhost")))
+            crowd[-1].sendall(f"GET {blob} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        eventually(lambda: server.use().descriptors >= before.descriptors + 600)
+        for _ in range(3):
+            assert over_tls(files, server, blob)[2] == content
+        assert server.use().peak - before.peak < 24_000_000
+        for each in crowd:
+            each.close()
+        eventually(lambda: server.use().descriptors <= before.descriptors + 2)
+    assert "Traceback" not in server.log.read_text()
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tls_1_2_and_1_3(files, site, start, version):
     with start(site, **tls(files)) as server:
