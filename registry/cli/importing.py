@@ -12,7 +12,7 @@ from registry.cli.links import is_stream, take_stdin
 from registry.cli.output import human_bytes, table
 from registry.cli.settings import ActorCommand, Settings, pass_settings
 from registry.errors import Usage
-from registry.store.site import CatalogRelease
+from registry.store.releases import CatalogRelease
 from registry.trust.withdrawal import Severity
 from registry.workflow.affected import Affected, nodes_with
 from registry.workflow.arrivals import Expected

@@ -17,7 +17,7 @@ from registry.errors import NotFound, StoreFailed
 from registry.media.suites import SUITE_XWING, SUITES
 from registry.store.home import SITE
 from registry.store.log import Event
-from registry.store.site import PROMOTED, QUARANTINE, CatalogRelease
+from registry.store.releases import PROMOTED, QUARANTINE, CatalogRelease
 from registry.trust.statement import Release, parse_statement
 from registry.workflow.check import check
 from registry.workflow.lifecycle import Moved, approve, promote, rollback

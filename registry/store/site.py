@@ -1,4 +1,4 @@
-"""A site's catalog: publishers, releases and their states, as the log says."""
+"""What a site knows, as its log says: publishers, epochs and sets here; people, releases, callers, media and keys in modules of their own."""
 
 from __future__ import annotations
 
@@ -30,13 +30,11 @@ from registry.store.people import (
     proposals_in,
     settle,
 )
+from registry.store.releases import RELEASES_SCHEMA, RELEASES_TABLES, RELEASES_VERBS, CatalogRelease, releases_in
 from registry.store.station_keys import STATION_KEYS_SCHEMA, STATION_KEYS_TABLES, STATION_KEYS_VERBS
 from registry.trust.refresh import TrustedMetadata
-from registry.trust.withdrawal import Severity, Withdrawal
 
-__all__ = ["APPROVED", "PROMOTED", "QUARANTINE", "WITHDRAWN", "CatalogRelease", "Epoch", "PublisherRecord", "Site"]
-
-QUARANTINE, APPROVED, PROMOTED, WITHDRAWN = "quarantine", "approved", "promoted", "withdrawn"
+__all__ = ["Epoch", "PublisherRecord", "Site"]
 
 _SCHEMA = """
 CREATE TABLE site (id TEXT PRIMARY KEY);
@@ -45,53 +43,12 @@ CREATE TABLE publishers (
   publisher TEXT PRIMARY KEY, namespaces TEXT NOT NULL, roots TEXT NOT NULL,
   timestamp TEXT, snapshot TEXT, targets TEXT, issued TEXT, accepted INTEGER, removed TEXT, replaced_by TEXT
 );
-CREATE TABLE releases (
-  publisher TEXT NOT NULL REFERENCES publishers (publisher), repository TEXT NOT NULL, tag TEXT NOT NULL, number INTEGER NOT NULL CHECK (number > 0),
-  state TEXT NOT NULL CHECK (state IN ('quarantine', 'approved', 'promoted', 'withdrawn')),
-  manifest TEXT NOT NULL, statement TEXT NOT NULL, set_id TEXT NOT NULL, changed TEXT NOT NULL, supersedes INTEGER, severity TEXT, why TEXT,
-  PRIMARY KEY (publisher, repository, tag, number), UNIQUE (repository, tag, number)
-);
-CREATE UNIQUE INDEX one_promoted_per_tag ON releases (repository, tag) WHERE state = 'promoted';
 CREATE TABLE sets (
   set_id TEXT PRIMARY KEY, publisher TEXT NOT NULL, header TEXT NOT NULL, completed TEXT NOT NULL,
   received INTEGER NOT NULL, milliseconds INTEGER NOT NULL
 );
 """
-_TABLES = ("people", "proposals", "site", "epochs", "publishers", "releases", "sets", *CALLERS_TABLES, *CUSTODY_TABLES, *STATION_KEYS_TABLES)
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogRelease:
-    """One release that arrived whole, and its state.
-
-    ``supersedes`` is the number that it replaced when it was promoted; ``withdrawal`` what was said against it, also while a person has yet to act.
-    """
-
-    publisher: str
-    reference: Reference
-    number: int
-    state: str
-    manifest: Digest
-    statement: Digest
-    set_id: str
-    changed: str
-    supersedes: int | None
-    withdrawal: Withdrawal | None = None
-
-    @property
-    def name(self) -> str:
-        """``namespace/model:TAG-rN``."""
-        return f"{self.reference}-r{self.number}"
-
-    def subject(self) -> dict[str, Any]:
-        """Return what an event says of this release."""
-        return {
-            "publisher": self.publisher,
-            "repository": self.reference.repository,
-            "tag": self.reference.tag,
-            "number": self.number,
-            "manifest": self.manifest,
-        }
+_TABLES = ("people", "proposals", "site", "epochs", "publishers", *RELEASES_TABLES, "sets", *CALLERS_TABLES, *CUSTODY_TABLES, *STATION_KEYS_TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +88,7 @@ class Site(Log):
     """The site's database."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        schema = PEOPLE_SCHEMA + _SCHEMA + CALLERS_SCHEMA + CUSTODY_SCHEMA + STATION_KEYS_SCHEMA
+        schema = PEOPLE_SCHEMA + _SCHEMA + RELEASES_SCHEMA + CALLERS_SCHEMA + CUSTODY_SCHEMA + STATION_KEYS_SCHEMA
         super().__init__(path, Projection(schema, _TABLES, _apply, actors), create=create)
 
     def site(self) -> str:
@@ -180,7 +137,7 @@ class Site(Log):
 
     def releases(self) -> list[CatalogRelease]:
         """Return every complete release, by name and number."""
-        return [_release(row) for row in self.db.query("SELECT * FROM releases ORDER BY repository, tag, number, publisher")]
+        return releases_in(self.db)
 
     def releases_of(self, reference: Reference) -> list[CatalogRelease]:
         """Return the releases of one reference, oldest number first."""
@@ -220,22 +177,6 @@ def _publisher(row: Mapping[str, Any]) -> PublisherRecord:
         issued=datetime.strptime(row["issued"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) if row["issued"] else None,
         removed=row["removed"],
         replaced_by=row["replaced_by"],
-    )
-
-
-def _release(row: Mapping[str, Any]) -> CatalogRelease:
-    namespace, _, model = row["repository"].partition("/")
-    return CatalogRelease(
-        publisher=row["publisher"],
-        reference=Reference(namespace, model, row["tag"]),
-        number=row["number"],
-        state=row["state"],
-        manifest=Digest(row["manifest"]),
-        statement=Digest(row["statement"]),
-        set_id=row["set_id"],
-        changed=row["changed"],
-        supersedes=row["supersedes"],
-        withdrawal=Withdrawal(Severity(row["severity"]), row["why"]) if row["severity"] else None,
     )
 
 
@@ -311,61 +252,6 @@ def _metadata_accept(database: Database, event: Event, subject: dict[str, Any]) 
     _end_epoch(database, event)
 
 
-def _release_quarantine(database: Database, event: Event, subject: dict[str, Any]) -> None:
-    row = {name: subject[name] for name in ("publisher", "repository", "tag", "number", "manifest", "statement")}
-    row |= {"state": QUARANTINE, "set_id": subject["set"], "changed": event.time, "supersedes": None, "severity": None, "why": None}
-    database.table("releases").insert(row)
-
-
-def _release_adopt(database: Database, event: Event, subject: dict[str, Any]) -> None:
-    # The same bytes under the same name and number: whoever may use the name now answers for them; what people decided about them stays.
-    del event
-    database.execute(
-        "UPDATE releases SET publisher = ?, statement = ? WHERE repository = ? AND tag = ? AND number = ? AND manifest = ?",
-        tuple(subject[name] for name in ("publisher", "statement", "repository", "tag", "number", "manifest")),
-    )
-
-
-def _move(database: Database, event: Event, subject: dict[str, Any], state: str) -> None:
-    key = (subject["publisher"], subject["repository"], subject["tag"], subject["number"])
-    database.table("releases").update(key, {"state": state, "changed": event.time})
-
-
-def _release_approve(database: Database, event: Event, subject: dict[str, Any]) -> None:
-    _move(database, event, subject, APPROVED)
-
-
-def _supersede(database: Database, event: Event, subject: dict[str, Any]) -> int | None:
-    """Make the release that the plain tag serves, if any, approved again; return its number."""
-    row = database.execute(
-        "SELECT publisher, number FROM releases WHERE repository = ? AND tag = ? AND state = 'promoted'", (subject["repository"], subject["tag"])
-    ).fetchone()
-    if row is None:
-        return None
-    _move(database, event, {**subject, "publisher": row[0], "number": row[1]}, APPROVED)
-    return int(row[1])
-
-
-def _release_promote(database: Database, event: Event, subject: dict[str, Any]) -> None:
-    before = _supersede(database, event, subject)
-    _move(database, event, subject, PROMOTED)
-    key = (subject["publisher"], subject["repository"], subject["tag"], subject["number"])
-    database.table("releases").update(key, {"supersedes": before})
-
-
-def _release_rollback(database: Database, event: Event, subject: dict[str, Any]) -> None:
-    # What the earlier release had replaced in its time stays on record, so that a second rollback goes one step further back.
-    _supersede(database, event, subject)
-    _move(database, event, subject, PROMOTED)
-
-
-def _release_withdraw(database: Database, event: Event, subject: dict[str, Any]) -> None:
-    if subject["severity"] == Severity.STOP:
-        _move(database, event, subject, WITHDRAWN)
-    key = (subject["publisher"], subject["repository"], subject["tag"], subject["number"])
-    database.table("releases").update(key, {"severity": subject["severity"], "why": subject["why"]})
-
-
 def _set_complete(database: Database, event: Event, subject: dict[str, Any]) -> None:
     row = {"set_id": subject["set"], "publisher": subject["publisher"], "header": subject["header"], "completed": event.time}
     row |= {name: subject.get(name, 0) for name in ("received", "milliseconds")}  # events before 0.1.0 ended don't tell
@@ -392,6 +278,7 @@ _EFFECTS: Mapping[str, Effect] = {
 _VERBS: Mapping[str, Effect] = {
     **ACT_VERBS,
     **CALLERS_VERBS,
+    **RELEASES_VERBS,
     **SITE_CUSTODY_VERBS,
     **STATION_KEYS_VERBS,
     "act.confirm": _act_confirm,
@@ -401,12 +288,6 @@ _VERBS: Mapping[str, Effect] = {
     "trust.add": _trust_add,
     "trust.remove": _trust_remove,
     "metadata.accept": _metadata_accept,
-    "release.quarantine": _release_quarantine,
-    "release.adopt": _release_adopt,
-    "release.approve": _release_approve,
-    "release.promote": _release_promote,
-    "release.rollback": _release_rollback,
-    "release.withdraw": _release_withdraw,
     "set.complete": _set_complete,
     "set.refuse": _nothing,
     "repair.request": _nothing,

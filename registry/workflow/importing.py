@@ -19,7 +19,7 @@ from registry.media.index import Index
 from registry.store.files import storage_errors
 from registry.store.home import Home
 from registry.store.medium import SetFolder
-from registry.store.site import WITHDRAWN, CatalogRelease
+from registry.store.releases import WITHDRAWN, CatalogRelease
 from registry.store.streamed import Inlet, StreamedSet, sets_at
 from registry.trust.refresh import Age, Refreshed, TrustedMetadata, refresh
 from registry.trust.roles import format_time, target_path

@@ -9,7 +9,7 @@ from datetime import datetime
 from registry.content.reference import Selector
 from registry.errors import NotFound, PolicyRefused, Usage
 from registry.store.home import Home
-from registry.store.site import APPROVED, PROMOTED, QUARANTINE, WITHDRAWN, CatalogRelease
+from registry.store.releases import APPROVED, PROMOTED, QUARANTINE, WITHDRAWN, CatalogRelease
 from registry.trust.withdrawal import Severity
 from registry.workflow.actor import Credentials
 from registry.workflow.site import OpenSite, open_site, publish

@@ -17,7 +17,8 @@ from registry.store.callers import nodes_in, noted_journals, rules_in, tokens_in
 from registry.store.files import replace_file, storage_errors
 from registry.store.home import SITE, Home
 from registry.store.keystore import read_public
-from registry.store.site import APPROVED, PROMOTED, WITHDRAWN, Site
+from registry.store.releases import APPROVED, PROMOTED, WITHDRAWN
+from registry.store.site import Site
 from registry.trust.keys import public_to_json, short
 from registry.workflow.actor import Credentials
 from registry.workflow.site_card import FILE_NAME, SiteCard, parse_site_card, write_site_card

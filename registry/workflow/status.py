@@ -10,7 +10,8 @@ from typing import Any
 from tuf.api.metadata import Metadata
 
 from registry.store.home import SITE, Home
-from registry.store.site import QUARANTINE, WITHDRAWN, Site
+from registry.store.releases import QUARANTINE, WITHDRAWN
+from registry.store.site import Site
 from registry.store.station import Station
 from registry.trust.drafts import Lacking
 from registry.trust.keys import short
