@@ -10,7 +10,6 @@ import asyncio
 import errno
 import logging
 import socket
-from collections import OrderedDict
 
 from registry.server.metrics import CONNECTIONS_DROPPED
 from registry.server.places import Full, Place, Places
@@ -21,7 +20,6 @@ from registry.server.tls_transport import TlsTransport, shake_hands
 __all__ = ["Door"]
 
 _AT_ONCE = 16  # accepted in one turn of the loop
-_HANDSHAKES = 256  # under way at once; then the oldest, which is one that waits for its client, gives way to the newest
 _HANDSHAKE = 10.0  # seconds for a TLS handshake
 _BREATH = 0.2  # seconds without accepting when there are no descriptors left
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -38,7 +36,7 @@ class Door:
         self._listening, self._places, self._server = listening, places, server
         self._loop = asyncio.get_running_loop()
         self._silent: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._entering: OrderedDict[asyncio.Task[None], Place] = OrderedDict()
+        self._entering: dict[asyncio.Task[None], Place] = {}
         self._reopens: asyncio.TimerHandle | None = None
         self._short = False
 
@@ -96,11 +94,6 @@ class Door:
     def _heard(self, connection: socket.socket, place: Place) -> None:
         self._silent.pop(connection).cancel()
         self._loop.remove_reader(connection.fileno())
-        if len(self._entering) >= _HANDSHAKES:
-            _, its_place = self._entering.popitem(last=False)
-            its_place.drop()  # which is not to cancel the task once there is a transport
-            its_place.leave()
-            self._server.tally.count(CONNECTIONS_DROPPED, "gave_way")
         self._enter(connection, place)
 
     def _give_up(self, connection: socket.socket, place: Place) -> None:

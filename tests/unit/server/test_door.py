@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 
 import pytest
 from cryptography import x509
@@ -37,12 +38,13 @@ def tls(tmp_path):
 class Client:
     """One that shakes hands step by step."""
 
-    def __init__(self, address):
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        self.socket = socket.create_connection(address, timeout=10)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def __init__(self, address, source="127.0.0.1"):
+        self.socket = socket.create_connection(address, timeout=10, source_address=(source, 0))
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing)
+        self.tls = self.context.wrap_bio(self.incoming, self.outgoing)
         with contextlib.suppress(ssl.SSLWantReadError):
             self.tls.do_handshake()
         self.hello = self.outgoing.read()
@@ -54,9 +56,25 @@ class Client:
             self.tls.do_handshake()
         return self.outgoing.read()
 
+    def ask(self):
+        """Return the first line of the answer to a request."""
+        self.tls.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.socket.sendall(self.outgoing.read())
+        said = b""
+        while b"\r\n" not in said:
+            received = self.socket.recv(65536)
+            assert received, "the server hung up"
+            self.incoming.write(received)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                said += self.tls.read(65536)
+        return said.partition(b"\r\n")[0]
 
-def run(tls, behave):
-    """Let ``behave(address)`` meet a door in a thread of its own while the loop is busy; return the tallies and what went wrong in callbacks."""
+
+def run(tls, behave, *, places=64, busy=0.02):
+    """Let ``behave(address)`` meet a door in a thread of its own while the loop is ``busy`` for so many seconds in every turn.
+
+    Return the tallies and what went wrong in callbacks.
+    """
     tallies, complaints = Tallies(0), []
 
     async def handler(_):
@@ -70,13 +88,13 @@ def run(tls, behave):
             listening.bind(("127.0.0.1", 0))
             listening.listen(64)
             listening.setblocking(False)
-            meeting = Door(listening, Places(64, tallies.row(0)), server, tls)
+            meeting = Door(listening, Places(places, tallies.row(0)), server, tls)
             meeting.open()
             guests = threading.Thread(target=behave, args=(listening.getsockname(),))
             guests.start()
             while guests.is_alive():
                 await asyncio.sleep(0.005)
-                time.sleep(0.02)  # noqa: ASYNC251 - on purpose: what arrives meanwhile is seen in one turn of the loop
+                time.sleep(busy)  # noqa: ASYNC251 - on purpose: what arrives meanwhile is seen in one turn of the loop
             deadline = loop.time() + 20
             while tallies.read(CONNECTIONS_OPEN, ()) != [0] and loop.time() < deadline:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.05)
@@ -87,29 +105,54 @@ def run(tls, behave):
     return tallies, complaints
 
 
-def test_a_handshake_that_gives_way_as_it_succeeds_takes_nobody_with_it(tls, monkeypatch):
-    """Its last word and the newcomer's first arrive in one turn of the loop."""
-    monkeypatch.setattr(door, "_HANDSHAKES", 1)
+def test_a_handshake_that_gives_way_as_it_succeeds_takes_nobody_with_it(tls):
+    """Its last word and the newcomer arrive in one turn of the loop, and there is one place."""
 
     def behave(address):
         kept = []
-        for _ in range(10):
-            old = Client(address)
+        for number in range(10):
+            old = Client(address, f"127.0.1.{number}")
             old.socket.sendall(old.hello)
             last = old.answer()
-            new = Client(address)
             time.sleep(0.03)
             old.socket.sendall(last)
+            new = Client(address, f"127.0.2.{number}")
             new.socket.sendall(new.hello)
             time.sleep(0.06)
-            kept += [old, new, Client(address)]
+            kept += [old, new]
+        new.socket.sendall(new.answer())
+        answers.append(new.ask())
         for each in kept:
             each.socket.close()
 
-    tallies, complaints = run(tls, behave)
+    answers = []
+    tallies, complaints = run(tls, behave, places=1)
     assert complaints == []
+    assert answers == [b"HTTP/1.1 200 OK"]
     assert tallies.read(CONNECTIONS_OPEN, ()) == [0]
-    assert tallies.read(CONNECTIONS_DROPPED, ("gave_way",))[0] >= 1
+    assert tallies.read(CONNECTIONS_DROPPED, ("gave_way",)) == [19]
+
+
+def test_a_crowd_of_honest_handshakes_is_served_to_the_last(tls):
+    """A hundred nodes with their sixteen connections each, all in the middle of a handshake at the same time."""
+
+    def behave(address):
+        crowd = [Client(address, f"127.0.1.{1 + number % 100}") for number in range(1600)]
+        for each in crowd:
+            each.socket.sendall(each.hello)
+        last = [each.answer() for each in crowd]
+        for each, word in zip(crowd, last, strict=True):
+            each.socket.sendall(word)
+        answers.update(each.ask() for each in crowd)
+        for each in crowd:
+            each.socket.close()
+
+    answers = Counter()
+    tallies, complaints = run(tls, behave, places=2048, busy=0)
+    assert complaints == []
+    assert answers == {b"HTTP/1.1 200 OK": 1600}
+    assert tallies.read(CONNECTIONS_OPEN, ()) == [0]
+    assert [tallies.read(CONNECTIONS_DROPPED, (why,)) for why in ("gave_way", "handshake")] == [[0], [0]]
 
 
 def test_handshakes_that_come_to_nothing_give_their_places_back(tls, monkeypatch):

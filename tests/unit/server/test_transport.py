@@ -113,7 +113,9 @@ def test_over_tls_two_hundred_clients_that_never_read_hold_no_memory(files, home
     blob = f"{MODEL}/blobs/{manifest.layers[0].digest}"
     context = ssl.create_default_context(cafile=str(files / "ca.pem"))
     with start(home, **tls(files)) as server, contextlib.ExitStack() as stack:
+        fresh = server.use()
         assert over_tls(files, server, blob)[2] == content
+        eventually(lambda: server.use().descriptors <= fresh.descriptors + 2)  # that connection has gone
         before, crowd = server.use(), []
         for number in range(200):
             plain = socket.create_connection(server.address, timeout=30, source_address=(f"127.9.0.{1 + number % 4}", 0))
@@ -252,26 +254,6 @@ def test_what_is_no_handshake_ends_the_connection(files, site, start):
         assert over_tls(files, server, "/healthz")[0] == 200
         assert server.use().peak - before.peak < 32 << 20
     assert "Traceback" not in server.log.read_text()
-
-
-@pytest.mark.slow
-def test_two_hundred_clients_over_tls_that_never_read_hold_little_memory(files, home, start):
-    """Encrypting needs buffers: small ones for each, whatever the blob's size."""
-    manifest = home.add("library/gemma3:270m", 1, "promoted", bytes(64 << 20))
-    home.publish()
-    blob = f"{MODEL}/blobs/{manifest.layers[0].digest}"
-    context = ssl.create_default_context(cafile=str(files / "ca.pem"))
-    with start(home, **tls(files)) as server, contextlib.ExitStack() as stack:
-        assert len(over_tls(files, server, blob)[2]) == 64 << 20
-        before = server.use()
-        for number in range(200):
-            connection = context.wrap_socket(stack.enter_context(server.connect(f"127.0.0.{2 + number % 4}")), server_hostname="localhost")
-            stack.enter_context(connection)
-            connection.sendall(f"GET {blob} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            assert connection.recv(15) == b"HTTP/1.1 200 OK"
-        for _ in range(3):
-            assert len(over_tls(files, server, blob)[2]) == 64 << 20
-        assert server.use().peak - before.peak < 128 << 20
 
 
 def free_port():
