@@ -10,7 +10,7 @@ from registry.errors import AirlockError
 
 __all__ = ["bind", "url_of"]
 
-_BACKLOG = 1024
+_BACKLOG = 4096  # who comes while the loop is busy: a hundred nodes begin 1,600 connections at once; the kernel takes at most net.core.somaxconn
 
 
 def bind(host: str, port: int, count: int, *, option: str = "--listen") -> list[socket.socket]:
