@@ -1,10 +1,12 @@
 """What is counted: laid out before the first request, shared by workers, and said to nobody but those who ask at its own listener."""
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -257,6 +259,22 @@ def test_the_view_says_when_a_set_was_accepted_and_what_was_noted(watched, home,
         assert found["airlock_journal_lines_since_checkpoint",] == 0
         home.view.write_bytes(b"no view")
         eventually(lambda: values(scrape(port)[1])["airlock_published_view_problem",] == 1)
+
+
+def test_scrapes_that_wait_for_the_journal_hold_nobody_else_up(watched, home):
+    """Whoever else has the journal's lock for long: numbers wait for it, downloads do not."""
+    with watched() as (server, port), ThreadPoolExecutor(12) as scrapers:
+        link = server.ask(f"{MODEL}/blobs/{home.promoted.layers[0].digest}").headers["Location"]
+        with (home.state / "access.jsonl").open("rb") as journal:
+            fcntl.flock(journal, fcntl.LOCK_EX)
+            waiting = [scrapers.submit(scrape, port) for _ in range(12)]
+            assert [server.ask("/v2/").status for _ in range(20)] == [200] * 20
+            assert [server.ask(link).body for _ in range(20)] == [b"weights" * 1000] * 20
+            assert not any(each.done() for each in waiting)
+        for each in waiting:
+            status, text = each.result(timeout=30)
+            assert status == 200
+            assert values(text)["airlock_journal_lines_since_checkpoint",] >= 1
 
 
 def test_every_kind_is_said_as_what_it_is(watched):
