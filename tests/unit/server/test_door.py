@@ -42,7 +42,7 @@ class Client:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 
     def __init__(self, address, source="127.0.0.1"):
-        self.socket = socket.create_connection(address, timeout=10, source_address=(source, 0))
+        self.socket = socket.create_connection(address, timeout=30, source_address=(source, 0))
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = self.context.wrap_bio(self.incoming, self.outgoing)
         with contextlib.suppress(ssl.SSLWantReadError):
@@ -133,8 +133,9 @@ def test_a_handshake_that_gives_way_as_it_succeeds_takes_nobody_with_it(tls):
     assert tallies.read(CONNECTIONS_DROPPED, ("gave_way",)) == [19]
 
 
-def test_a_crowd_of_honest_handshakes_is_served_to_the_last(tls):
+def test_a_crowd_of_honest_handshakes_is_served_to_the_last(tls, monkeypatch):
     """A hundred nodes with their sixteen connections each, all in the middle of a handshake at the same time."""
+    monkeypatch.setattr(door, "_HANDSHAKE", 60)  # all of them run in this one process, which may share a busy machine
 
     def behave(address):
         crowd = [Client(address, f"127.0.1.{1 + number % 100}") for number in range(1600)]
