@@ -230,6 +230,14 @@ class Server:
         peak, now = (int(fields[name].split()[0]) << 10 for name in ("VmHWM", "VmRSS"))
         return Use(peak, now, len(list((proc / "fd").iterdir())))
 
+    def sending(self, digest):
+        """How many times the server has the blob open: once for each body under way."""
+        opened = 0
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                opened += descriptor.readlink().name == digest.removeprefix("sha256:")
+        return opened
+
     def ask(self, path, method="GET", headers=(), body=None, source="127.0.0.1"):
         """Send one request with exactly this path and return the answer."""
         connection = http.client.HTTPConnection(*self.address, timeout=30, source_address=(source, 0))
