@@ -110,6 +110,10 @@ class Index:
             number = group.data[0]
         return min(self.part_size, self.size - (number - 1) * self.part_size)
 
+    def parts_of(self, wanted: Object) -> range:
+        """Return the numbers of the parts over which an object is spread."""
+        return range(wanted.offset // self.part_size + 1, (wanted.offset + wanted.size - 1) // self.part_size + 2)
+
     def slices(self, number: int) -> Iterator[Slice]:
         """Yield what part ``number`` holds, in order."""
         begin = (number - 1) * self.part_size

@@ -7,40 +7,29 @@ so that the same command continues after any interruption.  An object gets its n
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from registry.content.digest import Digest, hex_of
 from registry.errors import MediumDamaged, TrustRefused
-from registry.media.index import Index, Object, Slice
+from registry.media.index import Index, Object
 from registry.media.parity import Group
-from registry.media.ring import Digester, Ring, new_digester
+from registry.media.ring import Ring
 from registry.media.seal import PartReader, Seal
 from registry.media.stream import SEGMENT_BYTES, Source
 from registry.store.blobs import LocalBlobStore
 from registry.store.files import new_file, storage_errors, write_all, write_steadily
 from registry.store.medium import SetFolder, differs_from_sums
 from registry.workflow.arrivals import Arrivals
-from registry.workflow.logical import LogicalStream
-from registry.workflow.parity_parts import rebuild
+from registry.workflow.healing import Healer
+from registry.workflow.incoming import Arriving, Incoming
 from registry.workflow.progress import Advance, Progress
 
 __all__ = ["Receiver"]
 
 Settled = Callable[[Digest], None]
 """Is told each object that has come into the store."""
-
-
-@dataclass(slots=True)
-class _Arriving:
-    """An object on its way in: its file, and the digest of its first ``hashed`` bytes as long as they came in order."""
-
-    object: Object
-    path: Path
-    digester: Digester
-    hashed: int = 0
 
 
 class Receiver:
@@ -54,8 +43,7 @@ class Receiver:
     """
 
     def __init__(self, incoming: Path, blobs: LocalBlobStore, index: Index, seal: Seal) -> None:
-        self._incoming = incoming
-        self._blobs = blobs
+        self._incoming = Incoming(incoming, blobs, index)
         self._index = index
         self._seal = seal
         self.arrivals = Arrivals(incoming, index.set_id)
@@ -66,18 +54,12 @@ class Receiver:
         self._healed: dict[int, Sequence[int]] = {}
         self._taken: dict[int, SetFolder] = {}
         self._blamed: set[tuple[int, Path]] = set()
-        self._arriving = {
-            each.digest: _Arriving(each, incoming / hex_of(each.digest), new_digester())
-            for each in index.objects
-            if not blobs.holds(each.digest, each.size)
-        }
-        self._slices = {number: pieces for number in range(1, index.parts + 1) if (pieces := list(self._wanted_in(number)))}
         self._done = {number for number in self.arrivals.done if self._still_here(number)}
 
     @property
     def missing(self) -> list[int]:
         """The parts that are still needed."""
-        return sorted(self._slices.keys() - self._done)
+        return sorted(self._incoming.wanted.keys() - self._done)
 
     @property
     def healed(self) -> list[int]:
@@ -87,7 +69,7 @@ class Receiver:
     @property
     def bytes_to_come(self) -> int:
         """Plaintext bytes that must still be written to our disk."""
-        return sum(each.length for number in self.missing for each in self._slices[number])
+        return sum(each.length for number in self.missing for each in self._incoming.wanted[number])
 
     @property
     def bytes_to_open(self) -> int:
@@ -103,8 +85,8 @@ class Receiver:
         Raises:
             StoreFailed: our disk is full or failing.
         """
-        with storage_errors(f"the store {self._incoming.parent}"):
-            self._incoming.mkdir(mode=0o700, exist_ok=True)
+        with self._store():
+            self._incoming.directory.mkdir(mode=0o700, exist_ok=True)
         with Ring(SEGMENT_BYTES) as ring:
             with progress.task(f"set {self._index.set_id}", self.bytes_to_open) as advance:
                 self._settle(ring, settled)
@@ -120,14 +102,11 @@ class Receiver:
                     return
                 self._settle(ring, settled)  # what healed to other bytes than those that are signed is missing again
 
-    def _wanted_in(self, number: int) -> Iterator[Slice]:
-        return (each for each in self._index.slices(number) if each.object.digest in self._arriving)
-
     def _still_here(self, number: int) -> bool:
         """Tell whether what a part filled in an earlier run is still there."""
         if number > self._index.parts:
             return self.arrivals.parity_file(number).exists()
-        return number in self._slices and all(self._arriving[each.object.digest].path.exists() for each in self._slices[number])
+        return self._incoming.filled(number)
 
     def _take_from_any(self, number: int, folders: Sequence[SetFolder], take: Callable[[int, Source], None]) -> None:
         """Take a part from the first medium that gives it whole, make it durable, and record it."""
@@ -155,6 +134,9 @@ class Receiver:
             number for number, name in names.items() if any(name in each.files and (number, each.path) not in self._blamed for each in folders)
         )
 
+    def _store(self) -> AbstractContextManager[None]:
+        return storage_errors(f"the store {self._incoming.directory.parent}")
+
     def _record(self, *numbers: int) -> None:
         self._done.update(numbers)
         self.arrivals.add(*numbers)
@@ -165,8 +147,8 @@ class Receiver:
         """Open one part to its end, write what is wanted of it, and make that durable."""
         reader = self._reader(number, source)
         with ExitStack() as stack:
-            files = self._open_files(number, stack)
-            begin = (number - 1) * self._index.part_size
+            files = self._incoming.open_files(number, stack)
+            offset = 0
             while not reader.done:
                 buffer = ring.take()
                 segment = buffer[: reader.gives]
@@ -177,13 +159,13 @@ class Receiver:
                     ring.hand_over(buffer, [])
                     raise
                 jobs = []
-                for piece, start, view in self._spread(number, begin, segment):
-                    if (job := self._to_hash(piece, start, view)) is not None:
-                        jobs.append(job)
-                    _write_at(files[piece.object.digest], view, start)
-                    write_steadily(files[piece.object.digest], start, len(view))
+                for each in self._incoming.stretches(number, offset, segment):
+                    if each.arriving.to_hash(each.start, len(each.data)):
+                        jobs.append((each.arriving.digester, each.data))
+                    each.write(files)
+                    write_steadily(files[each.arriving.object.digest], each.start, len(each.data))
                 ring.hand_over(buffer, jobs)
-                begin += len(segment)
+                offset += len(segment)
                 advance(len(segment))
             for descriptor in files.values():
                 os.fsync(descriptor)
@@ -191,31 +173,6 @@ class Receiver:
     def _reader(self, number: int, source: Source) -> PartReader:
         with storage_errors(f"part {number} of set {self._index.set_id}", kind=MediumDamaged):
             return self._seal.part_reader(source, self._index.part_length(number), number)
-
-    def _open_files(self, number: int, stack: ExitStack) -> dict[Digest, int]:
-        stack.enter_context(storage_errors(f"the store {self._incoming.parent}"))
-        files = {}
-        for each in self._slices[number]:
-            path = self._arriving[each.object.digest].path
-            files[each.object.digest] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            stack.callback(os.close, files[each.object.digest])
-        return files
-
-    def _spread(self, number: int, begin: int, segment: memoryview) -> Iterator[tuple[Slice, int, memoryview]]:
-        """Yield which wanted object gets which stretch of ``segment``, and where; ``begin`` is its place in the logical stream."""
-        end = begin + len(segment)
-        for piece in self._slices[number]:
-            place = piece.object.offset + piece.start
-            first, last = max(begin, place), min(end, place + piece.length)
-            if first < last:
-                yield piece, first - piece.object.offset, segment[first - begin : last - begin]
-
-    def _to_hash(self, piece: Slice, start: int, view: memoryview) -> tuple[Digester, memoryview] | None:
-        arriving = self._arriving[piece.object.digest]
-        if arriving.hashed != start:
-            return None  # an earlier run took the bytes before these: the object is hashed from disk when it is whole
-        arriving.hashed += len(view)
-        return arriving.digester, view
 
     def _take_parity(self, folders: Sequence[SetFolder], progress: Progress) -> None:
         """Keep the parity parts at hand of every group that lacks a part."""
@@ -228,7 +185,7 @@ class Receiver:
     def _keep_parity(self, number: int, source: Source, advance: Advance) -> None:
         reader = self._reader(number, source)
         buffer = memoryview(bytearray(SEGMENT_BYTES))
-        with storage_errors(f"the store {self._incoming.parent}"), new_file(self.arrivals.parity_file(number), mode=0o600) as sink:
+        with self._store(), new_file(self.arrivals.parity_file(number), mode=0o600) as sink:
             while not reader.done:
                 segment = buffer[: reader.gives]
                 with storage_errors(f"part {number} of set {self._index.set_id}", kind=MediumDamaged):
@@ -244,12 +201,13 @@ class Receiver:
         """Bring back what is missing of each group of which enough is here; tell whether there was any."""
         healing = [(group, here) for group in self._lacking() if len(here := self._usable(group)) == len(group.data)]
         total = sum(self._index.part_length(number) for group, _ in healing for number in group.data if number in self.missing)
-        with progress.task("healing by parity", total) as advance, ExitStack() as stack:
-            paths = {each.digest: self._path_of(each) for each in self._index.objects}
-            stream = LogicalStream(self._index, paths, whole=False)
-            stack.callback(stream.close)
+        with progress.task("healing by parity", total) as advance, Healer(self._index, self._incoming) as healer:
             for group, here in healing:
-                self._heal_group(group, here, stream, advance)
+                missing = [number for number in group.data if number in self.missing]
+                parity = {number: self.arrivals.parity_file(number) for number in here if number > self._index.parts}
+                healer.heal(group, missing, [number for number in here if number not in parity], parity, advance)
+                self._record(*missing)
+                self._healed |= {number: tuple(parity) for number in missing}
         return bool(healing)
 
     def _usable(self, group: Group) -> list[int]:
@@ -258,65 +216,32 @@ class Receiver:
         parts = [number for number in group.data if number not in self.missing and number not in refused]
         return [*parts, *(number for number in group.parity if number in self._done)][: len(group.data)]
 
-    def _heal_group(self, group: Group, here: Sequence[int], stream: LogicalStream, advance: Advance) -> None:
-        missing = [number for number in group.data if number in self.missing]
-        with ExitStack() as stack:
-            files = {number: self._open_files(number, stack) for number in missing}
-            parity = {number: stack.enter_context(self.arrivals.parity_file(number).open("rb")) for number in here if number > self._index.parts}
-
-            def read(number: int, offset: int, into: memoryview) -> None:
-                if number in parity:
-                    filled = os.preadv(parity[number].fileno(), [into], offset)
-                    into[filled:] = bytes(len(into) - filled)
-                else:
-                    stream.read_part(number, offset, into)
-
-            for offset, contents in rebuild(self._index, group, missing, here, read):
-                for number, content in zip(missing, contents, strict=True):
-                    for piece, start, view in self._spread(number, (number - 1) * self._index.part_size + offset, content):
-                        _write_at(files[number][piece.object.digest], view, start)
-                    advance(len(content))
-            for descriptor in {each for opened in files.values() for each in opened.values()}:
-                os.fsync(descriptor)
-        self._record(*missing)
-        self._healed |= {number: tuple(parity) for number in missing}
-
-    def _path_of(self, wanted: Object) -> Path:
-        arriving = self._arriving.get(wanted.digest)
-        return arriving.path if arriving else self._blobs.path(wanted.digest)
-
     def _settle(self, ring: Ring, settled: Settled) -> None:
         """Move every object whose last byte is there into the store."""
-        waiting = {each.object.digest for number in self.missing for each in self._slices[number]}
+        waiting = {each.object.digest for number in self.missing for each in self._incoming.wanted[number]}
         ring.settle()
-        for digest, arriving in list(self._arriving.items()):
+        for digest, arriving in list(self._incoming.objects.items()):
             if digest in waiting:
                 continue  # nothing of it is hashed from disk before its last byte is there
-            with storage_errors(f"the store {self._incoming.parent}"):
-                if arriving.hashed != arriving.object.size:
-                    arriving.digester = _hash_file(arriving.path)
+            with self._store():
+                arriving.hash_file()
                 if arriving.digester.hexdigest() != hex_of(digest):
                     self._blame_or_refuse(arriving)
                     continue  # one bad object holds back the releases that need it, and no others
-                del self._arriving[digest]
-                self._blobs.adopt(arriving.path, digest)
+                self._incoming.adopt(arriving)
             settled(digest)
-        self._slices = {number: pieces for number in self._slices if (pieces := list(self._wanted_in(number)))}
 
-    def _blame_or_refuse(self, arriving: _Arriving) -> None:
-        covering = [
-            number for number in range(1, self._index.parts + 1) if any(each.object == arriving.object for each in self._index.slices(number))
-        ]
+    def _blame_or_refuse(self, arriving: Arriving) -> None:
+        covering = self._index.parts_of(arriving.object)
         healed = [number for number in covering if number in self._healed]
         if healed or self._seal.key is None:
             self._blame(arriving.object, covering, healed)
         else:
             self._refuse(arriving)
 
-    def _refuse(self, arriving: _Arriving) -> None:
+    def _refuse(self, arriving: Arriving) -> None:
         digest, found = arriving.object.digest, arriving.digester.hexdigest()
-        del self._arriving[digest]
-        arriving.path.unlink()
+        self._incoming.refuse(arriving)
         self.refused[digest] = TrustRefused(
             f"object {digest[:19]}… of set {self._index.set_id}: not what its statement says",
             why=f"its content has the digest sha256:{found}",
@@ -337,9 +262,8 @@ class Receiver:
         parity = set() if named else {number for each in healed for number in self._healed[each]}
         taken |= {number: self._taken.pop(number) for number in parity if number in self._taken}
         self._blamed.update((number, taken[number].path) for number in (*bad, *parity) if number in taken)
-        touched = {piece.object.digest for number in bad for piece in self._slices.get(number, ())}
-        for digest in touched & self._arriving.keys():  # what was hashed on the way may not be what is on disk in the end
-            self._arriving[digest].digester, self._arriving[digest].hashed = new_digester(), 0
+        for each in {piece.object.digest for number in bad for piece in self._incoming.wanted.get(number, ())}:
+            self._incoming.objects[each].forget_hash()
         self._done.difference_update(bad, parity)
         self.arrivals.remove(*bad, *parity)
         for number in healed:
@@ -362,18 +286,3 @@ def _refuse_odd_size(what: str, expected: int, found: int) -> None:
             why=f"expected {expected:,} bytes, found {found:,}",
             hint="if it is still being copied, wait and run the same command again; otherwise copy the medium again",
         )
-
-
-def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
-    while data:
-        count = os.pwrite(descriptor, data, offset)
-        data, offset = data[count:], offset + count
-
-
-def _hash_file(path: Path) -> Digester:
-    digester = new_digester()
-    buffer = memoryview(bytearray(SEGMENT_BYTES))
-    with path.open("rb", buffering=0) as stream:
-        while count := stream.readinto(buffer):
-            digester.update(buffer[:count])
-    return digester

@@ -252,7 +252,7 @@ def _object(carrier: _Set, wanted: Object) -> bytes | None:
     index, end, found = carrier.index, wanted.offset + wanted.size, bytearray()
     buffer = memoryview(bytearray(SEGMENT_BYTES))
     with suppress(MediumDamaged, KeyError), storage_errors(f"the medium {carrier.folder.path}", kind=MediumDamaged):
-        for number in range(wanted.offset // index.part_size + 1, (end - 1) // index.part_size + 2):
+        for number in index.parts_of(wanted):
             position = (number - 1) * index.part_size
             with carrier.folder.open(carrier.seal.part_name(number)) as stream:
                 reader = carrier.seal.part_reader(stream, index.part_length(number), number)

@@ -97,14 +97,17 @@ def test_slices_cover_every_byte_once(sizes, part_size):
     index = index_of(contents, part_size)
     stream = b"".join(contents)
     rebuilt = {each.digest: bytearray(each.size) for each in index.objects}
+    found = {each.digest: [] for each in index.objects}
     for number in range(1, index.parts + 1):
         part = stream[(number - 1) * part_size : number * part_size]
         assert index.part_length(number) == len(part)
         for piece in index.slices(number):
             rebuilt[piece.object.digest][piece.start : piece.start + piece.length] = part[: piece.length]
+            found[piece.object.digest].append(number)
             part = part[piece.length :]
         assert part == b""
     assert [bytes(each) for each in rebuilt.values()] == contents
+    assert found == {each.digest: list(index.parts_of(each)) for each in index.objects}
     assert index_module.MIN_PART_BYTES == MIN_PART_BYTES
 
 
